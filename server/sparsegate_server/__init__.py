@@ -1,0 +1,1 @@
+"""The Sparsegate gateway: tokenizes, encodes, indexes, searches and explains, over gRPC."""

@@ -1,0 +1,1 @@
+"""Text to representations: one file per family."""
