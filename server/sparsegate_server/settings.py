@@ -1,0 +1,142 @@
+"""Every setting of the gateway, typed, with the defaults that `settings.toml` beside this file explains.
+
+Sources, the strongest first: command-line options, environment variables
+(`SPARSEGATE_TRITON__URL=...`: two underscores go one level down), the file that
+`SPARSEGATE_SETTINGS` or `--settings` names, the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from sparsegate_server.errors import FailedPrecondition
+
+DEFAULTS_FILE = Path(__file__).with_name("settings.toml")
+
+
+def cache_home() -> Path:
+    """The folder for what can be fetched or made again: models, kernels, Triton's environment."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sparsegate"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(_Section):
+    host: str = "127.0.0.1"
+    port: int = Field(50051, ge=0, le=65535)
+    metrics_port: int = Field(9464, ge=-1, le=65535)
+    drain_seconds: float = Field(20.0, ge=0)
+    max_concurrent_requests: int = Field(512, ge=1)
+
+
+class Models(_Section):
+    repository: Path = Path("model_repository")
+    names: list[str] = []
+
+
+class Inference(_Section):
+    backend: Literal["onnx", "triton", "dummy"] = "onnx"
+    threads: int = Field(0, ge=0)
+    max_batch_size: int = Field(32, ge=1, le=256)
+    max_concurrent_batches: int = Field(0, ge=0)
+    max_waiting_batches: int = Field(1024, ge=1)
+
+
+class Triton(_Section):
+    url: str = "127.0.0.1:8001"
+    timeout_seconds: float = Field(30.0, gt=0)
+
+
+class Index(_Section):
+    threads: int = Field(0, ge=0)
+    tail_documents: int = Field(1024, ge=1)
+
+
+class Limits(_Section):
+    max_texts: int = Field(256, ge=1)
+    max_documents: int = Field(1000, ge=1)
+    max_searches: int = Field(256, ge=1)
+    max_limit: int = Field(10_000, ge=1)
+    max_text_bytes: int = Field(1_048_576, ge=1)
+    max_payload_bytes: int = Field(65_536, ge=0)
+    max_payload_depth: int = Field(16, ge=1, le=32)
+    max_message_bytes: int = Field(67_108_864, ge=65_536)
+
+
+class Log(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class Settings(BaseSettings):
+    """The whole tree. Frozen: a running gateway does not change its settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SPARSEGATE_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    server: Server = Server()
+    models: Models = Models()
+    inference: Inference = Inference()
+    triton: Triton = Triton()
+    index: Index = Index()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, _FileSource(settings_cls))
+
+
+class _FileSource(TomlConfigSettingsSource):
+    """The file that SPARSEGATE_SETTINGS names, if any."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls, os.environ.get("SPARSEGATE_SETTINGS"))
+
+
+def load(file: Path | None = None, **overrides: object) -> Settings:
+    """Reads the settings from all sources.
+
+    Args:
+        file: a TOML file; without it, the one that SPARSEGATE_SETTINGS names.
+        overrides: sections as dictionaries, the strongest source.
+
+    Raises:
+        FailedPrecondition: the file is missing, or a setting is unknown or out of range.
+    """
+    if file is not None:
+        os.environ["SPARSEGATE_SETTINGS"] = str(file)
+    named = os.environ.get("SPARSEGATE_SETTINGS")
+    if named and not Path(named).is_file():
+        raise FailedPrecondition(f"settings file {named} does not exist", field="settings")
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FailedPrecondition(
+            f"setting {where}: {first['msg']}. {DEFAULTS_FILE} explains every setting", field=where
+        ) from error
+    except ValueError as error:
+        raise FailedPrecondition(f"settings file {named}: {error}", field="settings") from error
