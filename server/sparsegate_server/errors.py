@@ -19,8 +19,9 @@
     │   ├── FingerprintMismatch      a vector, or a collection, made by another model
     │   ├── ModelSourceError         a model's files are missing, altered or not understood
     │   └── TritonPreflightError     this machine cannot run the packaged Triton
-    ├── ResourceExhausted        refused early; retry later
-    │   └── Overloaded
+    ├── ResourceExhausted
+    │   ├── Overloaded               refused early; retry later
+    │   └── ReplyTooLarge            ask for less at a time
     ├── DeadlineExceeded         the caller's deadline had passed before the work began
     ├── Unavailable              a part that we need is away; retrying may help
     │   ├── InferenceUnavailable
@@ -162,6 +163,10 @@ class ResourceExhausted(SparsegateError):
 
 class Overloaded(ResourceExhausted):
     reason = "OVERLOADED"
+
+
+class ReplyTooLarge(ResourceExhausted):
+    reason = "REPLY_TOO_LARGE"
 
 
 class DeadlineExceeded(SparsegateError):

@@ -1,0 +1,155 @@
+"""The composition root: builds the parts, starts them, drains and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+
+from sparsegate_server import index
+from sparsegate_server.backends.embedded import EmbeddedBackend
+from sparsegate_server.encoders.registry import build_encoders
+from sparsegate_server.inference.factory import build_backend
+from sparsegate_server.models.repository import load_specs
+from sparsegate_server.rpc.collections import CollectionServicer
+from sparsegate_server.rpc.documents import DocumentServicer
+from sparsegate_server.rpc.encode import EncodeServicer
+from sparsegate_server.rpc.interceptor import Gatekeeper
+from sparsegate_server.rpc.models import ModelServicer
+from sparsegate_server.rpc.search import SearchServicer
+from sparsegate_server.rpc.server import RpcServer
+from sparsegate_server.search.collections import CollectionPlan
+from sparsegate_server.search.encode import EncodePlan
+from sparsegate_server.search.ingest import IngestPlan
+from sparsegate_server.search.models import ServedModels
+from sparsegate_server.search.query import QueryPlan
+from sparsegate_server.settings import Settings
+from sparsegate_server.telemetry import logs
+from sparsegate_server.telemetry.metrics import Metrics, MetricsServer
+
+logger = logging.getLogger(__name__)
+
+READY_POLL_SECONDS = 2.0
+
+
+class Gateway:
+    """One gateway process.
+
+    Attributes:
+        port: of gRPC, once started.
+        metrics_port: of /metrics, once started; -1 where it is turned off.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Builds all parts; nothing listens yet.
+
+        Raises:
+            ModelNotFound, ModelSourceError: a model to serve is not exported, or none is.
+        """
+        self._settings = settings
+        self.port = 0
+        self.metrics_port = -1
+        self.metrics = Metrics()
+        self._specs = load_specs(settings.models.repository, settings.models.names)
+        self._inference = build_backend(settings, self._specs)
+        self._index = EmbeddedBackend(settings.index)
+        encoders = build_encoders(self._specs, self._inference, settings)
+        self._models = ServedModels(encoders, self._inference)
+        self._draining = asyncio.Event()
+        self._rpc = self._build_rpc()
+        self._metrics_server: MetricsServer | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    def _build_rpc(self) -> RpcServer:
+        limits, models, backend = self._settings.limits, self._models, self._index
+        encode = EncodePlan(models, self.metrics)
+        collections = CollectionPlan(models, backend, self.metrics)
+        ingest = IngestPlan(models, backend, encode, self.metrics)
+        return RpcServer(
+            Gatekeeper(self._settings, self.metrics),
+            encode=EncodeServicer(encode, limits),
+            collections=CollectionServicer(collections, backend),
+            documents=DocumentServicer(ingest, collections, backend, limits, self._draining),
+            search=SearchServicer(QueryPlan(models, backend, encode, self.metrics), limits),
+            models=ModelServicer(models),
+            largest_message=limits.max_message_bytes,
+        )
+
+    async def start(self) -> None:
+        """Warms the kernels up, listens, and reports itself healthy once its models can encode.
+
+        Raises:
+            FailedPrecondition: the address or the metrics port cannot be had.
+        """
+        await asyncio.to_thread(index.warm_up)
+        await self._rpc.start(self._settings.server)
+        self.port = self._rpc.port
+        if self._settings.server.metrics_port >= 0:
+            self._metrics_server = self.metrics.serve(
+                self._settings.server.host, self._settings.server.metrics_port
+            )
+            self.metrics_port = self._metrics_server.port
+        ready = await self._models_ready()
+        await self._rpc.set_serving(serving=ready)
+        self._watch = asyncio.create_task(self._watch_models(ready))
+        logger.info(
+            "listening",
+            extra={
+                "host": self._settings.server.host,
+                "port": self.port,
+                "metrics_port": self.metrics_port,
+                "inference": self._inference.name,
+                "models": [spec.name for spec in self._specs],
+                "ready": ready,
+            },
+        )
+
+    async def stop(self) -> None:
+        """Drains: new requests are refused, accepted ones finish, then every part is closed."""
+        logger.info("draining", extra={"seconds": self._settings.server.drain_seconds})
+        self._draining.set()
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+        await self._rpc.stop(self._settings.server.drain_seconds)
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.close)
+        await self._inference.close()
+        await self._index.close()
+        logger.info("stopped")
+
+    async def _models_ready(self) -> bool:
+        return all([await self._inference.ready(spec) for spec in self._specs])
+
+    async def _watch_models(self, ready: bool) -> None:
+        """Health follows the inference backend, without a restart in either direction."""
+        while True:
+            await asyncio.sleep(READY_POLL_SECONDS)
+            now = await self._models_ready()
+            if now != ready:
+                ready = now
+                await self._rpc.set_serving(serving=ready)
+                logger.warning("health changed", extra={"serving": ready})
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then drains.
+
+    Raises:
+        SparsegateError: the gateway cannot start; the message says why.
+    """
+    logs.configure(settings.log)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    gateway = Gateway(settings)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await gateway.start()
+    await stopping.wait()
+    await gateway.stop()

@@ -1,0 +1,1 @@
+"""gRPC: the only room that knows protobuf."""

@@ -1,0 +1,241 @@
+"""Around every method: admission, parsing, rules, deadlines, errors, metrics, logs.
+
+Handlers get and return bytes from grpc, and are parsed here, so that a large message is parsed, checked
+and serialized in a thread and never holds the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from sparsegate_server.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidRequest,
+    Overloaded,
+    ReplyTooLarge,
+    SparsegateError,
+    code_of,
+)
+from sparsegate_server.rpc import call as calls
+from sparsegate_server.rpc.call import Call
+from sparsegate_server.rpc.contract import violations
+from sparsegate_server.rpc.status import DETAILS_KEY, BrokenRules, to_status
+from sparsegate_server.settings import Settings
+from sparsegate_server.telemetry import logs
+from sparsegate_server.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+PACKAGE = "/sparsegate.v1."
+REQUEST_ID = "x-request-id"
+LARGE = 65_536
+"""Bytes past which a message is worth a thread of its own."""
+
+_ITEMS = re.compile(r"^(?:upsert\.)?(?:documents|searches)\[(\d+)\]")
+"""Paths below which a broken rule is the fault of one item, not of its batch."""
+
+
+class Gatekeeper(grpc.aio.ServerInterceptor):
+    """Wraps the methods of Sparsegate's own services; health and reflection pass untouched."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._most = settings.server.max_concurrent_requests
+        self._largest = settings.limits.max_message_bytes
+        self._metrics = metrics
+        self._serving = 0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(handler_call_details)
+        path = handler_call_details.method
+        if handler is None or not path.startswith(PACKAGE):
+            return handler
+        method = path.removeprefix(PACKAGE)
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler))
+        return grpc.stream_stream_rpc_method_handler(self._stream(method, handler))
+
+    def _unary(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:
+        async def serve(raw: bytes, context: Context) -> bytes:
+            call = _begin(method, context)
+
+            async def work() -> bytes:
+                with self._admitted():
+                    request = await _receive(raw, handler, call)
+                    _check_deadline(call)
+                    reply = await handler.unary_unary(request, context)
+                    return await self._serialize(reply, handler)
+
+            return await self._guard(call, context, work)
+
+        return serve
+
+    def _stream(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:
+        async def serve(raws: AsyncIterator[bytes], context: Context) -> None:
+            call = _begin(method, context)
+
+            async def requests() -> AsyncIterator[Message]:
+                async for raw in raws:
+                    yield await _receive(raw, handler, call)
+
+            async def work() -> None:
+                async for reply in handler.stream_stream(requests(), context):
+                    await context.write(await self._serialize(reply, handler))
+
+            await self._guard(call, context, work)
+
+        return serve
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Raises Overloaded at once rather than let requests pile up behind one another."""
+        if self._serving >= self._most:
+            raise Overloaded(
+                f"{self._most} requests are being served already: retry with back-off",
+                retry_after=0.1,
+            )
+        self._serving += 1
+        self._metrics.in_flight.set(self._serving)
+        try:
+            yield
+        finally:
+            self._serving -= 1
+            self._metrics.in_flight.set(self._serving)
+
+    async def _serialize(self, reply: Message, handler: grpc.RpcMethodHandler[Any, Any]) -> bytes:
+        size = reply.ByteSize()
+        if size > self._largest:
+            raise ReplyTooLarge(
+                f"the reply has {size} bytes, more than the {self._largest} of one message: ask "
+                "for fewer items, or without vectors, texts and payloads"
+            )
+        serialize = cast(Callable[[Message], bytes], handler.response_serializer)
+        return await offload(size, serialize, reply)
+
+    async def _guard(self, call: Call, context: Context, work: Callable[[], Awaitable[T]]) -> T:
+        """Runs a method to its end and turns whatever it raises into a status."""
+        try:
+            result = await work()
+        except SparsegateError as error:
+            failure = error
+        except asyncio.CancelledError:
+            self._finish(call, "CANCELLED")
+            raise
+        except Exception:
+            logger.exception("unexpected error", extra={"method": call.method})
+            failure = Internal(
+                f"internal error: look for request {call.request_id} in the gateway's log"
+            )
+        else:
+            self._finish(call, "OK")
+            return result
+        self._finish(call, code_of(failure).name, failure)
+        return cast(T, await _abort(context, failure, call))
+
+    def _finish(self, call: Call, code: str, error: SparsegateError | None = None) -> None:
+        total = call.timings.total()
+        self._metrics.requests.labels(call.method, code).inc()
+        self._metrics.latency.labels(call.method).observe(total)
+        for stage, seconds in call.timings.stages().items():
+            if seconds:
+                self._metrics.stages.labels(call.method, stage).observe(seconds)
+        logger.log(
+            logging.INFO if code in {"OK", "CANCELLED"} else logging.WARNING,
+            "request",
+            extra={
+                "method": call.method,
+                "code": code,
+                "milliseconds": round(total * 1e3, 3),
+                **({"error": error.message, "reason": error.reason} if error else {}),
+            },
+        )
+
+
+def _begin(method: str, context: Context) -> Call:
+    remaining = context.time_remaining()
+    given = next((v for k, v in context.invocation_metadata() or () if k == REQUEST_ID), "")
+    call = Call(
+        method=method,
+        request_id=str(given)[:128] or uuid.uuid4().hex,
+        deadline=None if remaining is None else time.monotonic() + remaining,
+    )
+    calls.enter(call)
+    logs.request_id.set(call.request_id)
+    context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+    return call
+
+
+def _check_deadline(call: Call) -> None:
+    if call.deadline is not None and call.timeout == 0:
+        raise DeadlineExceeded("the deadline had passed before the work began: allow more time")
+
+
+async def offload(size: int, function: Callable[..., T], *args: object) -> T:
+    """Calls a function here when its work is small, else in a thread."""
+    if size < LARGE:
+        return function(*args)
+    return await asyncio.to_thread(function, *args)
+
+
+async def _receive(raw: bytes, handler: grpc.RpcMethodHandler[Any, Any], call: Call) -> Message:
+    parse = cast(Callable[[bytes], Message], handler.request_deserializer)
+    request, broken = await offload(len(raw), _parse, raw, parse)
+    call.item_errors = _by_item(broken)
+    return request
+
+
+def _parse(raw: bytes, parse: Callable[[bytes], Message]) -> tuple[Message, list[tuple[str, str]]]:
+    """The message of the stubs, and the rules that it breaks.
+
+    Raises:
+        InvalidRequest: the bytes are no such message.
+    """
+    try:
+        request = parse(raw)
+        return request, violations(request.DESCRIPTOR.full_name, raw)
+    except DecodeError as error:
+        raise InvalidRequest(f"the request cannot be parsed: {error}") from error
+
+
+def _by_item(broken: list[tuple[str, str]]) -> dict[int, SparsegateError]:
+    """Sorts broken rules by the item of the batch that breaks them.
+
+    Raises:
+        BrokenRules: the request itself breaks a rule.
+    """
+    whole: list[tuple[str, str]] = []
+    items: dict[int, list[tuple[str, str]]] = {}
+    for path, text in broken:
+        if match := _ITEMS.match(path):
+            items.setdefault(int(match[1]), []).append((path, text))
+        else:
+            whole.append((path, text))
+    if whole:
+        raise BrokenRules(whole)
+    return {at: BrokenRules(those) for at, those in items.items()}
+
+
+async def _abort(context: Context, error: SparsegateError, call: Call) -> None:
+    status = to_status(error, call.request_id)
+    code = next(c for c in grpc.StatusCode if c.value[0] == status.code)
+    trailing = ((REQUEST_ID, call.request_id), (DETAILS_KEY, status.SerializeToString()))
+    await context.abort(code, status.message, trailing)

@@ -1,0 +1,215 @@
+"""Search and Explain: a question to a vector, a vector to hits, a hit to its reasons."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sparsegate_server.backends.base import (
+    CollectionConfig,
+    IndexBackend,
+    SearchResult,
+)
+from sparsegate_server.encoders.base import Encoder, Encoding, Mode, OnTruncation
+from sparsegate_server.errors import DocumentNotFound, InvalidArgument, SparsegateError
+from sparsegate_server.search.encode import EncodePlan
+from sparsegate_server.search.explain import Explanation, explain
+from sparsegate_server.search.models import ServedModels
+from sparsegate_server.search.timing import Timings
+from sparsegate_server.search.vectors import RawVector
+from sparsegate_server.telemetry.metrics import Metrics
+from sparsegate_server.types import DocumentId, SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to search for: a text, or a vector of the caller's own."""
+
+    collection: str
+    content: str | RawVector
+    on_truncation: OnTruncation = OnTruncation.FLAG
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A query as the index sees it, and what the reply must name about its text."""
+
+    vector: SparseVector
+    encoder: Encoder
+    config: CollectionConfig
+    truncated: bool = False
+    capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    query: Resolved
+    result: SearchResult
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    query: Resolved
+    id: DocumentId
+    score: float
+    explanation: Explanation
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search of a batch."""
+
+    query: Query
+    limit: int
+    with_documents: bool
+
+
+class QueryPlan:
+    def __init__(
+        self, models: ServedModels, backend: IndexBackend, encode: EncodePlan, metrics: Metrics
+    ) -> None:
+        self._models = models
+        self._backend = backend
+        self._encode = encode
+        self._metrics = metrics
+
+    async def search(self, search: Search, *, timings: Timings, timeout: float | None) -> Found:
+        """Runs one search.
+
+        Raises:
+            CollectionNotFound, ModelNotFound, FingerprintMismatch; BlankText, NoKnownTokens,
+            TextTooLong, InvalidVector, UnknownTerm with the field `text` or below `vector`; and
+            whatever the encoder raises.
+        """
+        (outcome,) = await self.search_batch([search], timings=timings, timeout=timeout)
+        if isinstance(outcome, SparsegateError):
+            raise outcome
+        return outcome
+
+    async def search_batch(
+        self,
+        searches: Sequence[Search | SparsegateError],
+        *,
+        timings: Timings,
+        timeout: float | None,
+    ) -> list[Found | SparsegateError]:
+        """Runs many searches side by side; items that are errors already stay so."""
+        resolved = await self._resolve(
+            [s if isinstance(s, SparsegateError) else s.query for s in searches], timings, timeout
+        )
+        with timings.searching():
+            return await asyncio.gather(
+                *(self._find(s, r) for s, r in zip(searches, resolved, strict=True))
+            )
+
+    async def explain(
+        self, query: Query, id: DocumentId, *, timings: Timings, timeout: float | None
+    ) -> Explained:
+        """Shows how a document scores.
+
+        Raises:
+            DocumentNotFound, and whatever `search` raises.
+        """
+        (resolved,) = await self._resolve([query], timings, timeout)
+        if isinstance(resolved, SparsegateError):
+            raise resolved
+        with timings.searching():
+            found = await self._backend.get(query.collection, [id])
+        document = found.documents[0]
+        if document is None:
+            raise DocumentNotFound(
+                f"collection {query.collection!r} has no document {id!r}", field="id"
+            )
+        return Explained(
+            resolved,
+            id,
+            score(resolved.vector, document.vector),
+            explain(resolved.vector, document.vector, resolved.encoder.term),
+            found.sequence,
+        )
+
+    async def _find(
+        self, search: Search | SparsegateError, query: Resolved | SparsegateError
+    ) -> Found | SparsegateError:
+        if isinstance(search, SparsegateError):
+            return search
+        if isinstance(query, SparsegateError):
+            return query
+        name = query.config.name
+        try:
+            result = await self._backend.search(
+                name, query.vector, limit=search.limit, with_documents=search.with_documents
+            )
+        except SparsegateError as error:
+            return error
+        self._metrics.postings.labels(name).inc(result.postings_scored)
+        return Found(query, result)
+
+    async def _resolve(
+        self,
+        queries: Sequence[Query | SparsegateError],
+        timings: Timings,
+        timeout: float | None,
+    ) -> list[Resolved | SparsegateError]:
+        """Vectors are checked, texts of one model are encoded together."""
+        outcomes: dict[int, Resolved | SparsegateError] = {}
+        waiting: dict[tuple[Encoder, OnTruncation], list[tuple[int, str, CollectionConfig]]] = {}
+        for at, query in enumerate(queries):
+            if isinstance(query, SparsegateError):
+                outcomes[at] = query
+                continue
+            try:
+                config = self._backend.config(query.collection)
+                encoder = self._models.of_collection(config.model, config.fingerprint)
+                if isinstance(query.content, RawVector):
+                    outcomes[at] = Resolved(_accept(query.content, config), encoder, config)
+                else:
+                    same = waiting.setdefault((encoder, query.on_truncation), [])
+                    same.append((at, query.content, config))
+            except SparsegateError as error:
+                outcomes[at] = error
+        for (encoder, on_truncation), items in waiting.items():
+            texts = [text for _, text, _ in items]
+            encoded = await self._encode_queries(encoder, texts, on_truncation, timings, timeout)
+            for (at, _, config), item in zip(items, encoded, strict=True):
+                outcomes[at] = _resolved(item, encoder, config)
+        return [outcomes[at] for at in range(len(queries))]
+
+    async def _encode_queries(
+        self,
+        encoder: Encoder,
+        texts: Sequence[str],
+        on_truncation: OnTruncation,
+        timings: Timings,
+        timeout: float | None,
+    ) -> Sequence[Encoding | SparsegateError]:
+        """An error that stops the whole encoder becomes the error of each of these queries, so that
+        those of other models, or with vectors of their own, are still answered."""
+        try:
+            return await self._encode.run(
+                encoder,
+                texts,
+                Mode.QUERY,
+                on_truncation=on_truncation,
+                timings=timings.encode,
+                timeout=timeout,
+            )
+        except SparsegateError as error:
+            return [error] * len(texts)
+
+
+def _accept(raw: RawVector, config: CollectionConfig) -> SparseVector:
+    try:
+        return raw.accept(config)
+    except SparsegateError as error:
+        raise error.under("vector") from None
+
+
+def _resolved(
+    item: Encoding | SparsegateError, encoder: Encoder, config: CollectionConfig
+) -> Resolved | SparsegateError:
+    if isinstance(item, SparsegateError):
+        return item.under("text") if isinstance(item, InvalidArgument) else item
+    return Resolved(item.vector, encoder, config, item.truncated, item.capped)

@@ -1,0 +1,37 @@
+"""Vectors that callers bring along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsegate_server.backends.base import CollectionConfig
+from sparsegate_server.search.models import check_fingerprint
+from sparsegate_server.types import SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class RawVector:
+    """A caller's vector, not yet checked.
+
+    Attributes:
+        indices: uint32 [n], in any order.
+        values: float32 [m].
+        fingerprint: of the model that made it, or "" where the caller did not say.
+    """
+
+    indices: NDArray[np.uint32]
+    values: NDArray[np.float32]
+    fingerprint: str = ""
+
+    def accept(self, config: CollectionConfig) -> SparseVector:
+        """The vector, checked against its collection.
+
+        Raises:
+            FingerprintMismatch, InvalidVector, UnknownTerm: with the field relative to the vector.
+        """
+        if self.fingerprint:
+            check_fingerprint(self.fingerprint, config.fingerprint, field="fingerprint")
+        return SparseVector.from_untrusted(self.indices, self.values, config.vocabulary_size)

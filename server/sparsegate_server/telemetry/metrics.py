@@ -1,0 +1,104 @@
+"""What the gateway counts, in Prometheus' terms.
+
+One registry a gateway, so that several can live in one process.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import start_http_server
+
+_SECONDS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """All metrics, ready to be observed."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "sparsegate_requests", "Finished requests.", ["method", "code"], registry=self.registry
+        )
+        self.in_flight = Gauge(
+            "sparsegate_requests_in_flight", "Requests being served.", registry=self.registry
+        )
+        self.latency = Histogram(
+            "sparsegate_request_seconds",
+            "Time of a request inside the gateway.",
+            ["method"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.stages = Histogram(
+            "sparsegate_stage_seconds",
+            "Time of a request by stage: tokenize, queue, infer, search.",
+            ["method", "stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch_size = Histogram(
+            "sparsegate_inference_batch_size",
+            "Texts of one padded length sent to the inference backend together.",
+            ["model"],
+            buckets=_BATCH,
+            registry=self.registry,
+        )
+        self.texts = Counter(
+            "sparsegate_texts", "Encoded texts.", ["model", "mode"], registry=self.registry
+        )
+        self.tokens = Counter(
+            "sparsegate_tokens",
+            "Tokens read by models, special tokens included, padding not.",
+            ["model", "mode"],
+            registry=self.registry,
+        )
+        self.postings = Counter(
+            "sparsegate_postings_scored",
+            "Stored term weights read by searches.",
+            ["collection"],
+            registry=self.registry,
+        )
+        self.documents = Gauge(
+            "sparsegate_documents", "Live documents.", ["collection"], registry=self.registry
+        )
+        self.segments = Gauge(
+            "sparsegate_segments",
+            "Immutable parts of the index.",
+            ["collection"],
+            registry=self.registry,
+        )
+
+    def collection_changed(self, name: str, documents: int, segments: int) -> None:
+        self.documents.labels(name).set(documents)
+        self.segments.labels(name).set(segments)
+
+    def collection_deleted(self, name: str) -> None:
+        """Forgets a collection's series, so that a deleted one does not live on as a flat line."""
+        for metric in (self.documents, self.segments, self.postings):
+            if (name,) in metric._metrics:  # remove() warns about labels never seen
+                metric.remove(name)
+
+    def serve(self, host: str, port: int) -> MetricsServer:
+        """Serves /metrics over HTTP in a thread of its own; port 0 takes a free one."""
+        return MetricsServer(self.registry, host, port)
+
+
+class MetricsServer:
+    """A running /metrics endpoint.
+
+    Attributes:
+        port: where it listens.
+    """
+
+    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+        self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        self.port: int = self._server.server_port
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
