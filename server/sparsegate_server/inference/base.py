@@ -29,7 +29,7 @@ class InferenceBackend(Protocol):
     """Runs the graph of a model.
 
     Outputs by the spec's `output`:
-        terms:  "indices" uint16 or uint32 [batch, k] and "values" float32 [batch, k]; in each row the
+        terms:  "indices" uint16 or uint32 [batch, k], "values" float32 [batch, k]; in each row the
                 weights descend and are zero past the row's own count. k is the count of the fullest
                 row, at most `max_terms + 1`: a row with more than `max_terms` weights was capped.
         logits: "logits" float32 [batch, length, vocabulary].

@@ -1,4 +1,4 @@
-"""What a model is: its identity, which collections hold on to, and its execution, which may vary."""
+"""What a model is: its identity, which collections hold, and its execution, which may vary."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ class ModelSpec:
             raw: dict[str, Any] = json.loads(text)
             stated = raw.pop("fingerprint")
             identity = ModelIdentity(**raw.pop("identity"))
-            spec = cls(identity=identity, **{f.name: raw[f.name] for f in fields(cls) if f.name in raw})
+            spec = cls(
+                identity=identity, **{f.name: raw[f.name] for f in fields(cls) if f.name in raw}
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelSourceError(
                 f"{SPEC_FILE} is not a model description ({error}): export the model again"

@@ -1,0 +1,101 @@
+"""Decides which batch may run now, which waits, and which is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sparsegate_server.errors import DeadlineExceeded, Overloaded
+
+_SMOOTHING = 0.1
+_SHORTEST_RETRY = 0.05
+
+
+class BatchGate:
+    """A bounded queue before the inference backend. Belongs to one event loop.
+
+    Urgent batches (queries) go before the others (bulk ingest), else first come, first served.
+
+    Args:
+        in_flight: batches that run side by side.
+        waiting: batches that may wait for their turn.
+    """
+
+    def __init__(self, in_flight: int, waiting: int) -> None:
+        self._in_flight = in_flight
+        self._free = in_flight
+        self._max_waiting = waiting
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._patient: deque[asyncio.Future[None]] = deque()
+        self._seconds = 0.0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._urgent) + len(self._patient)
+
+    def admit(self, batches: int) -> None:
+        """Checks that a request's batches fit, all of them, before any work is spent.
+
+        Raises:
+            Overloaded: they do not; `retry_after` estimates when the queue will be empty.
+        """
+        if self.waiting + batches > self._free + self._max_waiting:
+            seconds = self.waiting * self._seconds / self._in_flight
+            raise Overloaded(
+                f"{self.waiting} batches are waiting for inference: retry later or send less",
+                retry_after=max(_SHORTEST_RETRY, seconds),
+            )
+
+    @asynccontextmanager
+    async def slot(self, *, urgent: bool, deadline: float | None) -> AsyncIterator[None]:
+        """Waits for its turn, and holds it while the body runs.
+
+        Args:
+            urgent: go before those that are not.
+            deadline: in the event loop's time, or None.
+
+        Raises:
+            DeadlineExceeded: the deadline passed before the turn came.
+        """
+        await self._enter(self._urgent if urgent else self._patient, deadline)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            yield
+            self._seconds += _SMOOTHING * (loop.time() - started - self._seconds)
+        finally:
+            self._leave()
+
+    async def _enter(self, lane: deque[asyncio.Future[None]], deadline: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        late = DeadlineExceeded("the deadline passed while the text waited for inference")
+        if deadline is not None and loop.time() >= deadline:
+            raise late
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = loop.create_future()
+        lane.append(turn)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                # The turn came in the very moment of giving up: hand it on.
+                self._leave()
+            else:
+                lane.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise late from None
+            raise
+
+    def _leave(self) -> None:
+        for lane in (self._urgent, self._patient):
+            while lane:
+                turn = lane.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._free += 1

