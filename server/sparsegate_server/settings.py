@@ -1,4 +1,4 @@
-"""Every setting of the gateway, typed, with the defaults that `settings.toml` beside this file explains.
+"""Every setting of the gateway, typed; `settings.toml` beside this file explains the defaults.
 
 Sources, the strongest first: command-line options, environment variables
 (`SPARSEGATE_TRITON__URL=...`: two underscores go one level down), the file that
@@ -96,23 +96,24 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     log: Log = Log()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, _FileSource(settings_cls))
 
+def _reading(file: str | None) -> type[Settings]:
+    """The settings class whose weakest source is a TOML file."""
 
-class _FileSource(TomlConfigSettingsSource):
-    """The file that SPARSEGATE_SETTINGS names, if any."""
+    class Reading(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            toml = TomlConfigSettingsSource(settings_cls, file) if file else None
+            return (init_settings, env_settings, *([toml] if toml else []))
 
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls, os.environ.get("SPARSEGATE_SETTINGS"))
+    return Reading
 
 
 def load(file: Path | None = None, **overrides: object) -> Settings:
@@ -125,13 +126,11 @@ def load(file: Path | None = None, **overrides: object) -> Settings:
     Raises:
         FailedPrecondition: the file is missing, or a setting is unknown or out of range.
     """
-    if file is not None:
-        os.environ["SPARSEGATE_SETTINGS"] = str(file)
-    named = os.environ.get("SPARSEGATE_SETTINGS")
+    named = str(file) if file is not None else os.environ.get("SPARSEGATE_SETTINGS")
     if named and not Path(named).is_file():
         raise FailedPrecondition(f"settings file {named} does not exist", field="settings")
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return _reading(named).model_validate(overrides)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

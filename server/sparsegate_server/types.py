@@ -14,7 +14,7 @@ DocumentId: TypeAlias = int | str
 """An unsigned 64-bit integer or a string of 1 to 256 UTF-8 bytes; integers order before strings."""
 
 PayloadValue: TypeAlias = (
-    None | bool | int | float | str | list["PayloadValue"] | dict[str, "PayloadValue"]
+    bool | int | float | str | list["PayloadValue"] | dict[str, "PayloadValue"] | None
 )
 Payload: TypeAlias = dict[str, PayloadValue]
 

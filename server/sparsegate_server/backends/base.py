@@ -88,6 +88,14 @@ class WriteResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """Documents by id, parallel to the ids asked for; None where there is no such document."""
+
+    documents: tuple[Document | None, ...]
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Documents in ascending id order; `next_after` goes into the next call, None at the end."""
 
@@ -124,9 +132,7 @@ class IndexBackend(Protocol):
         """Deletes documents; unknown ids are passed over."""
         ...
 
-    async def get(self, name: str, ids: Sequence[DocumentId]) -> list[Document | None]:
-        """One item per id, in order; None where there is no such document."""
-        ...
+    async def get(self, name: str, ids: Sequence[DocumentId]) -> Fetched: ...
 
     async def scroll(self, name: str, *, after: DocumentId | None, limit: int) -> Page: ...
 

@@ -34,7 +34,7 @@ def violations(type_name: str, raw: bytes) -> list[tuple[str, str]]:
         raw: the message on the wire.
 
     Returns:
-        (field path, what is wrong) for each broken rule: `("documents[3].id", "value is required")`.
+        (field path, what is wrong) for each broken rule: `("documents[3].id", "is required")`.
 
     Raises:
         google.protobuf.message.DecodeError: not such a message.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 
 import numpy as np
-
 from sparsegate.v1 import common_pb2, search_pb2
+
 from sparsegate_server.backends.base import Document
 from sparsegate_server.encoders.base import OnTruncation
 from sparsegate_server.errors import InvalidDocument, InvalidRequest
@@ -153,14 +153,10 @@ def query_from(
 ) -> Query:
     """Raises InvalidRequest: a text over its limit."""
     check_text(message.text, limits)
-    content = (
-        message.text if message.WhichOneof("query") == "text" else vector_from(message.vector)
-    )
+    content = message.text if message.WhichOneof("query") == "text" else vector_from(message.vector)
     return Query(message.collection, content, on_truncation_from(message.on_truncation))
 
 
 def timings_to(timings: Timings) -> common_pb2.StageTimings:
     stages = {f"{stage}_ms": seconds * 1e3 for stage, seconds in timings.stages().items()}
     return common_pb2.StageTimings(**stages, total_ms=timings.total() * 1e3)
-
-

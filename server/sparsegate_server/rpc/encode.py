@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sparsegate.v1 import encode_pb2, encode_pb2_grpc
+
 from sparsegate_server.encoders.base import Encoder, Encoding, Mode, Tokenized
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.rpc import call as calls
@@ -33,7 +34,7 @@ class EncodeServicer(encode_pb2_grpc.EncodeServiceServicer):
         call = calls.current()
         options = EncodeOptions(
             mode=_MODES[request.mode],
-            top_k=request.top_k if request.HasField("top_k") else None,
+            top_k=request.top_k,
             threshold=request.threshold,
             on_truncation=convert.on_truncation_from(request.on_truncation),
         )

@@ -1,7 +1,7 @@
 """Around every method: admission, parsing, rules, deadlines, errors, metrics, logs.
 
-Handlers get and return bytes from grpc, and are parsed here, so that a large message is parsed, checked
-and serialized in a thread and never holds the event loop.
+Messages come as bytes from grpc and are parsed here, so that a large one is parsed, checked and
+serialized in a thread and never holds the event loop.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
 
 PACKAGE = "/sparsegate.v1."
 REQUEST_ID = "x-request-id"
@@ -60,11 +61,9 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler | None:
         handler = await continuation(handler_call_details)
         path = handler_call_details.method
         if handler is None or not path.startswith(PACKAGE):
@@ -74,7 +73,9 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(self._unary(method, handler))
         return grpc.stream_stream_rpc_method_handler(self._stream(method, handler))
 
-    def _unary(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:
+    def _unary(self, method: str, handler: Handler) -> Callable[..., Any]:
+        behaviour = cast(Callable[..., Awaitable[Message]], handler.unary_unary)
+
         async def serve(raw: bytes, context: Context) -> bytes:
             call = _begin(method, context)
 
@@ -82,14 +83,16 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                 with self._admitted():
                     request = await _receive(raw, handler, call)
                     _check_deadline(call)
-                    reply = await handler.unary_unary(request, context)
+                    reply = await behaviour(request, context)
                     return await self._serialize(reply, handler)
 
             return await self._guard(call, context, work)
 
         return serve
 
-    def _stream(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:
+    def _stream(self, method: str, handler: Handler) -> Callable[..., Any]:
+        behaviour = cast(Callable[..., AsyncIterator[Message]], handler.stream_stream)
+
         async def serve(raws: AsyncIterator[bytes], context: Context) -> None:
             call = _begin(method, context)
 
@@ -98,7 +101,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                     yield await _receive(raw, handler, call)
 
             async def work() -> None:
-                async for reply in handler.stream_stream(requests(), context):
+                async for reply in behaviour(requests(), context):
                     await context.write(await self._serialize(reply, handler))
 
             await self._guard(call, context, work)
@@ -121,7 +124,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             self._serving -= 1
             self._metrics.in_flight.set(self._serving)
 
-    async def _serialize(self, reply: Message, handler: grpc.RpcMethodHandler[Any, Any]) -> bytes:
+    async def _serialize(self, reply: Message, handler: Handler) -> bytes:
         size = reply.ByteSize()
         if size > self._largest:
             raise ReplyTooLarge(
@@ -196,7 +199,7 @@ async def offload(size: int, function: Callable[..., T], *args: object) -> T:
     return await asyncio.to_thread(function, *args)
 
 
-async def _receive(raw: bytes, handler: grpc.RpcMethodHandler[Any, Any], call: Call) -> Message:
+async def _receive(raw: bytes, handler: Handler, call: Call) -> Message:
     parse = cast(Callable[[bytes], Message], handler.request_deserializer)
     request, broken = await offload(len(raw), _parse, raw, parse)
     call.item_errors = _by_item(broken)

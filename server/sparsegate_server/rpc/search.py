@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sparsegate.v1 import search_pb2, search_pb2_grpc
+
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.rpc import call as calls
 from sparsegate_server.rpc import convert
@@ -12,7 +13,7 @@ from sparsegate_server.rpc.interceptor import Context, offload
 from sparsegate_server.rpc.sizes import check_size
 from sparsegate_server.rpc.status import to_status
 from sparsegate_server.search.explain import TermContribution
-from sparsegate_server.search.query import Found, QueryPlan, Resolved, Search
+from sparsegate_server.search.query import Found, QueryPlan, Resolved, SearchJob
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.settings import Limits
 
@@ -65,7 +66,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         )
         return search_pb2.ExplainResponse(
             id=convert.id_to(done.id),
-            score=done.score,
+            score=done.explanation.score,
             matched=bool(done.explanation.terms),
             terms=map(_contribution, done.explanation.terms),
             missing=map(_contribution, done.explanation.missing),
@@ -76,9 +77,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             timings=convert.timings_to(call.timings),
         )
 
-    def _search(self, request: search_pb2.SearchRequest) -> Search:
+    def _search(self, request: search_pb2.SearchRequest) -> SearchJob:
         check_size("limit", request.limit, self._limits.max_limit)
-        return Search(
+        return SearchJob(
             query=convert.query_from(request, self._limits),
             limit=request.limit,
             with_documents=request.with_payload or request.with_text or request.with_vector,
@@ -86,7 +87,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 
     def _item(
         self, at: int, request: search_pb2.SearchRequest, broken: Mapping[int, SparsegateError]
-    ) -> Search | SparsegateError:
+    ) -> SearchJob | SparsegateError:
         try:
             return broken.get(at) or self._search(request)
         except SparsegateError as error:

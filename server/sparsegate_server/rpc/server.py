@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import grpc
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-
 from sparsegate.v1 import (
     collection_pb2,
     collection_pb2_grpc,
@@ -20,6 +19,7 @@ from sparsegate.v1 import (
     search_pb2,
     search_pb2_grpc,
 )
+
 from sparsegate_server.errors import FailedPrecondition
 from sparsegate_server.rpc.collections import CollectionServicer
 from sparsegate_server.rpc.contract import load_pool
@@ -110,7 +110,7 @@ class RpcServer:
 
 
 def _reflected_pool() -> DescriptorPool:
-    """The contract with its rules, so that tools which ask see them too, and the standard services."""
+    """The contract with its rules, so that tools see them too, and the standard services."""
     pool = load_pool()
     for module in (health_pb2, reflection_pb2):
         file = FileDescriptorProto()

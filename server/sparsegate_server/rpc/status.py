@@ -23,21 +23,17 @@ class BrokenRules(InvalidRequest):
         super().__init__(f"{field}: {problem}{more}" if field else problem + more, field=field)
         self.violations = violations
 
-    def under(self, prefix: str) -> BrokenRules:  # noqa: ARG002
+    def under(self, prefix: str) -> BrokenRules:
         """Itself: rules are checked on the whole request, so the paths are whole already."""
         return self
 
 
 def to_status(error: SparsegateError, request_id: str = "") -> Status:
-    """Details: ErrorInfo always; BadRequest where a field is to blame; RetryInfo where a retry makes
-    sense; RequestInfo where there is a request id."""
-    info = error_details_pb2.ErrorInfo(
-        reason=error.reason, domain=DOMAIN, metadata=error.metadata
-    )
+    """Details: ErrorInfo always; BadRequest where a field is to blame; RetryInfo where a retry
+    makes sense; RequestInfo where there is a request id."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     details = [_pack(info)]
-    blamed = (
-        error.violations if isinstance(error, BrokenRules) else [(error.field, error.message)]
-    )
+    blamed = error.violations if isinstance(error, BrokenRules) else [(error.field, error.message)]
     if error.field:
         details.append(
             _pack(

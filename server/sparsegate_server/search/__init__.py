@@ -1,1 +1,1 @@
-"""A request's plan: which model encodes it, what the index is asked, how the answer is explained."""
+"""A request's plan: what is encoded by which model, what the index is asked, why it answered so."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sparsegate_server.encoders.base import (
-    EncodeTimings,
     Encoder,
+    EncodeTimings,
     Encoding,
     Mode,
     OnTruncation,
@@ -25,12 +25,12 @@ class EncodeOptions:
 
     Attributes:
         mode: queries or documents.
-        top_k: keep only this many of the heaviest terms, or None.
+        top_k: keep only this many of the heaviest terms; 0 keeps all.
         threshold: keep only terms whose weight is above it.
     """
 
     mode: Mode
-    top_k: int | None = None
+    top_k: int = 0
     threshold: float = 0.0
     on_truncation: OnTruncation = OnTruncation.FLAG
 
@@ -65,7 +65,7 @@ class EncodePlan:
             timings=timings,
             timeout=timeout,
         )
-        if options.top_k is None and not options.threshold:
+        if not options.top_k and not options.threshold:
             return encoder, results
         return encoder, [
             item

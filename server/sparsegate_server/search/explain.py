@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,17 +25,17 @@ class TermContribution:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Attributes:
+    score: float32, with the bits that a search returns.
     terms: shared terms, by descending contribution, ties by term id.
     missing: query terms that the document lacks, by descending query weight, ties by term id.
     """
 
+    score: float
     terms: tuple[TermContribution, ...]
     missing: tuple[TermContribution, ...]
 
 
-def explain(
-    query: SparseVector, document: SparseVector, term: Callable[[int], str]
-) -> Explanation:
+def explain(query: SparseVector, document: SparseVector, term: Callable[[int], str]) -> Explanation:
     """Splits a score into its terms.
 
     Args:
@@ -52,6 +52,7 @@ def explain(
         for t, q, d in zip(query.indices, query.values, weights, strict=True)
     ]
     return Explanation(
+        score=_score(row.contribution for row in rows),
         terms=tuple(
             sorted(
                 (row for row, hit in zip(rows, shared, strict=True) if hit),
@@ -65,3 +66,15 @@ def explain(
             )
         ),
     )
+
+
+def _score(contributions: Iterable[float]) -> float:
+    """The definition of the score: float64, one at a time, in ascending term id, then float32.
+
+    Python's own `sum` compensates rounding errors and so would give other bits. Terms that the
+    document lacks add zero, which changes nothing.
+    """
+    total = 0.0
+    for contribution in contributions:
+        total += contribution
+    return float(np.float32(total))

@@ -92,7 +92,7 @@ class IngestPlan:
         encoded = await self._encode_texts(config, drafts, pending, on_truncation, timings, timeout)
         for at, item in zip(pending, encoded, strict=True):
             draft = drafts[at]
-            assert isinstance(draft, Draft)  # noqa: S101 - for the type checker
+            assert isinstance(draft, Draft)
             if isinstance(item, SparsegateError):
                 results[at] = item.under("text")
             else:
@@ -111,7 +111,11 @@ class IngestPlan:
     ) -> list[Encoding | SparsegateError]:
         if not pending:
             return []
-        texts = [d.text for d in (drafts[at] for at in pending) if isinstance(d, Draft) and d.text is not None]
+        texts = [
+            d.text
+            for d in (drafts[at] for at in pending)
+            if isinstance(d, Draft) and d.text is not None
+        ]
         return await self._encode.run(
             self._models.of_collection(config.model, config.fingerprint),
             texts,

@@ -52,13 +52,12 @@ class Found:
 class Explained:
     query: Resolved
     id: DocumentId
-    score: float
     explanation: Explanation
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchJob:
     """One search of a batch."""
 
     query: Query
@@ -75,7 +74,7 @@ class QueryPlan:
         self._encode = encode
         self._metrics = metrics
 
-    async def search(self, search: Search, *, timings: Timings, timeout: float | None) -> Found:
+    async def search(self, search: SearchJob, *, timings: Timings, timeout: float | None) -> Found:
         """Runs one search.
 
         Raises:
@@ -90,7 +89,7 @@ class QueryPlan:
 
     async def search_batch(
         self,
-        searches: Sequence[Search | SparsegateError],
+        searches: Sequence[SearchJob | SparsegateError],
         *,
         timings: Timings,
         timeout: float | None,
@@ -122,16 +121,11 @@ class QueryPlan:
             raise DocumentNotFound(
                 f"collection {query.collection!r} has no document {id!r}", field="id"
             )
-        return Explained(
-            resolved,
-            id,
-            score(resolved.vector, document.vector),
-            explain(resolved.vector, document.vector, resolved.encoder.term),
-            found.sequence,
-        )
+        explanation = explain(resolved.vector, document.vector, resolved.encoder.term)
+        return Explained(resolved, id, explanation, found.sequence)
 
     async def _find(
-        self, search: Search | SparsegateError, query: Resolved | SparsegateError
+        self, search: SearchJob | SparsegateError, query: Resolved | SparsegateError
     ) -> Found | SparsegateError:
         if isinstance(search, SparsegateError):
             return search
