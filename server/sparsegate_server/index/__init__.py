@@ -1,0 +1,17 @@
+"""The embedded engine: a sharded inverted index that knows neither text nor models."""
+
+from sparsegate_server.index.collection import Collection
+from sparsegate_server.index.kernels import warm_up
+from sparsegate_server.index.values import Entry, Match, Ranking, Record, Size, Slice, Written
+
+__all__ = [
+    "Collection",
+    "Entry",
+    "Match",
+    "Ranking",
+    "Record",
+    "Size",
+    "Slice",
+    "Written",
+    "warm_up",
+]

@@ -1,0 +1,102 @@
+"""How a kernel is declared, compiled and cached.
+
+A kernel is a function that Numba compiles for exactly one signature, that holds no Python object
+and that runs without the GIL. Nothing is compiled when a module is imported: `warm_up` compiles
+every kernel, or loads it from the cache folder, and then forbids any further compilation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import numba
+
+from sparsegate_server.settings import cache_home
+
+_log = logging.getLogger(__name__)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_kernels: list[tuple[Any, tuple[Any, ...]]] = []
+_compiling = threading.Lock()
+
+
+def kernel(*argument_types: Any) -> Callable[[_Function], _Function]:
+    """Declares a kernel for one signature.
+
+    Floating point keeps IEEE 754 to the letter: no fastmath, hence no reordered sum and no
+    contraction that could change a bit.
+    """
+
+    def declare(function: _Function) -> _Function:
+        dispatcher: Any = numba.njit(nogil=True)(function)
+        _kernels.append((dispatcher, argument_types))
+        return cast(_Function, dispatcher)
+
+    return declare
+
+
+def helper(function: _Function) -> _Function:
+    """Declares a function that only kernels call; it is compiled into each of them."""
+    return cast(_Function, numba.njit(nogil=True)(function))
+
+
+def warm_up() -> None:
+    """Makes every kernel ready. Idempotent and safe to call from several threads; takes about
+    ten seconds with an empty cache and far less than one with a full one."""
+    with _compiling:
+        pending = [(each, types) for each, types in _kernels if not each.signatures]
+        if not pending:
+            return
+        _enable_caching([dispatcher for dispatcher, _ in pending])
+        for dispatcher, argument_types in pending:
+            dispatcher.compile(argument_types)
+            dispatcher.disable_compile()
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept for this source, this Numba and this processor.
+
+    Numba's own key is the one file that a kernel stands in: a changed helper in another file
+    would go unseen. Hence the hash of all kernel sources in the name of the folder.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    machine = (
+        platform.python_version(),
+        numba.__version__,
+        llvm.get_host_cpu_name(),
+        llvm.get_host_cpu_features().flatten(),
+    )
+    digest.update("\0".join(machine).encode())
+    return cache_home() / "kernels" / digest.hexdigest()[:16]
+
+
+def _enable_caching(dispatchers: list[Any]) -> None:
+    folder = cache_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        _log.warning("kernels are compiled at every start: no cache folder %s: %s", folder, error)
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        _log.warning("kernels are compiled at every start: %s cannot be written", folder)
+        return
+    # Numba reads this global when caching is enabled for a function and never again, so that the
+    # caches of other users of Numba in this process stay where they are.
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
+    try:
+        for dispatcher in dispatchers:
+            dispatcher.enable_caching()
+    finally:
+        config.CACHE_DIR = before
