@@ -1,0 +1,94 @@
+"""Ranked, explained answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Unpack
+
+from sparsegate import _replies, _requests
+from sparsegate._async.connection import Connection
+from sparsegate.results import Explanation, SearchBatchResult, SearchResult
+from sparsegate.types import CallOptions, DocumentId, OnTruncation, Search, SparseVector
+from sparsegate.v1 import search_pb2 as pb
+
+
+class SearchCalls(Connection):
+    async def search(
+        self,
+        collection: str,
+        query: str | SparseVector,
+        *,
+        limit: int = 10,
+        with_payload: bool = False,
+        with_text: bool = False,
+        with_vector: bool = False,
+        with_query: bool = False,
+        on_truncation: OnTruncation = "flag",
+        **options: Unpack[CallOptions],
+    ) -> SearchResult:
+        """Finds the documents that score highest. The result is exact.
+
+        Args:
+            collection: name of the collection.
+            query: a text, encoded by the collection's model, or a vector of your own.
+            limit: greatest number of hits.
+            with_payload: return each hit's payload.
+            with_text: return each hit's text.
+            with_vector: return each hit's vector.
+            with_query: return the encoded query.
+            on_truncation: what to do with a text that is too long.
+
+        Raises:
+            InvalidArgument: a blank text, a bad vector or limit.
+            NotFound: no such collection.
+            FailedPrecondition: the vector was made by another model.
+            SparsegateError: any other failure.
+        """
+        search = Search(
+            collection=collection,
+            query=query,
+            limit=limit,
+            with_payload=with_payload,
+            with_text=with_text,
+            with_vector=with_vector,
+            with_query=with_query,
+            on_truncation=on_truncation,
+        )
+        request = _requests.search(search)
+        return _replies.search(await self._call(self._searcher.Search, request, options))
+
+    async def search_batch(
+        self, searches: Iterable[Search], **options: Unpack[CallOptions]
+    ) -> SearchBatchResult:
+        """Runs many searches. A refused one is an error in its place and does not fail the others.
+
+        Raises:
+            InvalidArgument: no searches, too many, or one that the wire cannot carry.
+            SparsegateError: any other failure of the whole call.
+        """
+        request = pb.SearchBatchRequest(
+            searches=[
+                _requests.search(search, f"searches[{at}].") for at, search in enumerate(searches)
+            ]
+        )
+        return _replies.search_batch(await self._call(self._searcher.SearchBatch, request, options))
+
+    async def explain(
+        self,
+        collection: str,
+        query: str | SparseVector,
+        id: DocumentId,
+        *,
+        on_truncation: OnTruncation = "flag",
+        **options: Unpack[CallOptions],
+    ) -> Explanation:
+        """Shows term by term how a document scores for a query.
+
+        Raises:
+            InvalidArgument: a blank text or a bad vector.
+            NotFound: no such collection or document.
+            FailedPrecondition: the vector was made by another model.
+            SparsegateError: any other failure.
+        """
+        request = _requests.explain(collection, query, id, on_truncation)
+        return _replies.explain(await self._call(self._searcher.Explain, request, options))

@@ -1,0 +1,134 @@
+"""The pure half of a bulk upload: documents to batches, answers to a summary."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from sparsegate import _replies, _requests
+from sparsegate._messages import write_document
+from sparsegate.errors import InvalidArgument, SparsegateError
+from sparsegate.results import UploadProgress, UploadSummary
+from sparsegate.types import Document, OnTruncation
+from sparsegate.v1 import document_pb2 as pb
+
+MAX_BATCH_BYTES = 16 * 2**20
+"""A batch is closed beyond this size, well below the greatest message."""
+
+
+@dataclass(slots=True)
+class PendingBatch:
+    """A batch on its way.
+
+    Attributes:
+        request: the documents that could be put on the wire.
+        positions: where in the source they stood.
+        refused: the documents that could not, by position.
+        end: documents of the source read so far.
+    """
+
+    request: pb.UpsertStreamRequest
+    end: int = 0
+    positions: list[int] = field(default_factory=list)
+    refused: dict[int, SparsegateError] = field(default_factory=dict)
+
+
+class Batcher:
+    """Fills batches with documents, one after the other."""
+
+    def __init__(self, collection: str, size: int, on_truncation: OnTruncation) -> None:
+        if size < 1:
+            raise InvalidArgument(f"{size} is not a number of documents", field="batch_size")
+        self._collection = collection
+        self._size = size
+        self._on_truncation = _requests.truncation(on_truncation)
+        self._read = 0
+        self._numbered = 0
+        self._next()
+
+    def add(self, document: Document) -> PendingBatch | None:
+        """The batch, when this document fills it."""
+        position, self._read = self._read, self._read + 1
+        try:
+            message = write_document(document, f"documents[{position}]")
+        except InvalidArgument as error:
+            self._batch.refused[position] = error
+            return None
+        self._batch.request.upsert.documents.append(message)
+        self._batch.positions.append(position)
+        self._bytes += message.ByteSize()
+        full = len(self._batch.positions) >= self._size or self._bytes >= MAX_BATCH_BYTES
+        return self.rest() if full else None
+
+    def rest(self) -> PendingBatch:
+        """The batch as it stands; the next document begins a new one."""
+        batch = self._batch
+        batch.end = self._read
+        self._next()
+        return batch
+
+    def _next(self) -> None:
+        self._numbered += 1
+        self._bytes = 0
+        self._batch = PendingBatch(
+            pb.UpsertStreamRequest(
+                upsert=pb.UpsertRequest(
+                    collection=self._collection, on_truncation=self._on_truncation
+                ),
+                batch=self._numbered,
+            )
+        )
+
+
+class Tally:
+    """Counts what was acknowledged."""
+
+    def __init__(self) -> None:
+        self._acknowledged = 0
+        self._applied = 0
+        self._errors: dict[int, SparsegateError] = {}
+        self._batches = 0
+        self._sequence = 0
+        self._truncated = 0
+        self._capped = 0
+
+    def acknowledge(self, batch: PendingBatch, reply: pb.UpsertResponse) -> None:
+        result = _replies.upsert(reply)
+        for at, error in result.errors.items():
+            self._errors[batch.positions[at]] = _moved(error, batch.positions[at])
+        self._applied += result.applied
+        self._batches += 1
+        self._sequence = result.sequence
+        self._truncated += len(result.truncated)
+        self._capped += len(result.capped)
+        self.close(batch)
+
+    def close(self, batch: PendingBatch) -> None:
+        """Counts what never left: the refused documents of a batch."""
+        self._errors.update(batch.refused)
+        self._acknowledged = batch.end
+
+    def progress(self) -> UploadProgress:
+        return UploadProgress(
+            acknowledged=self._acknowledged,
+            applied=self._applied,
+            failed=len(self._errors),
+            batches=self._batches,
+        )
+
+    def summary(self) -> UploadSummary:
+        return UploadSummary(
+            acknowledged=self._acknowledged,
+            applied=self._applied,
+            errors=dict(sorted(self._errors.items())),
+            batches=self._batches,
+            sequence=self._sequence,
+            truncated=self._truncated,
+            capped=self._capped,
+        )
+
+
+def _moved(error: SparsegateError, position: int) -> SparsegateError:
+    """Paths count from the start of the source, not of the batch that the caller never saw."""
+    error.field = re.sub(r"^(upsert\.)?documents\[\d+\]", f"documents[{position}]", error.field)
+    return error

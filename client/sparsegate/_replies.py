@@ -1,0 +1,213 @@
+"""Reply messages to results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sparsegate._messages import read_document, read_id, read_vector
+from sparsegate._payload import read_payload
+from sparsegate._status import error_from_status
+from sparsegate.errors import SparsegateError
+from sparsegate.results import (
+    DeleteResult,
+    EncodedQuery,
+    EncodeResult,
+    Encoding,
+    Explanation,
+    GetResult,
+    Hit,
+    ScrollPage,
+    SearchBatchResult,
+    SearchResult,
+    TermContribution,
+    Token,
+    TokenizedText,
+    TokenizeResult,
+    UpsertResult,
+)
+from sparsegate.types import Collection, Model, Timings
+from sparsegate.v1 import (
+    collection_pb2,
+    common_pb2,
+    document_pb2,
+    encode_pb2,
+    model_pb2,
+    search_pb2,
+)
+
+
+def timings(message: common_pb2.StageTimings) -> Timings:
+    return Timings(
+        tokenize_ms=message.tokenize_ms,
+        queue_ms=message.queue_ms,
+        infer_ms=message.infer_ms,
+        search_ms=message.search_ms,
+        total_ms=message.total_ms,
+    )
+
+
+def encode(reply: encode_pb2.EncodeResponse) -> EncodeResult:
+    return EncodeResult(
+        items=tuple(_encoded(result) for result in reply.results),
+        model=reply.model,
+        fingerprint=reply.fingerprint,
+        timings=timings(reply.timings),
+    )
+
+
+def _encoded(result: encode_pb2.EncodeResult) -> Encoding | SparsegateError:
+    if result.WhichOneof("result") == "error":
+        return error_from_status(result.error)
+    encoding = result.encoding
+    return Encoding(
+        vector=read_vector(encoding.vector),
+        terms=tuple(encoding.terms),
+        tokens_used=encoding.tokens_used,
+        truncated=encoding.truncated,
+        capped=encoding.capped,
+    )
+
+
+def tokenize(reply: encode_pb2.TokenizeResponse) -> TokenizeResult:
+    return TokenizeResult(
+        texts=tuple(
+            TokenizedText(
+                tokens=tuple(Token(t.id, t.text, t.start, t.end) for t in text.tokens),
+                truncated=text.truncated,
+            )
+            for text in reply.texts
+        ),
+        model=reply.model,
+    )
+
+
+def collection(message: collection_pb2.Collection) -> Collection:
+    return Collection(
+        name=message.name,
+        model=message.model,
+        fingerprint=message.fingerprint,
+        vocabulary_size=message.vocabulary_size,
+        shards=message.shards,
+        documents=message.documents,
+        sequence=message.sequence,
+        segments=message.segments,
+        postings=message.postings,
+        tombstones=message.tombstones,
+    )
+
+
+def upsert(reply: document_pb2.UpsertResponse) -> UpsertResult:
+    results = list(enumerate(reply.results))
+    return UpsertResult(
+        errors={at: error_from_status(r.error) for at, r in results if r.HasField("error")},
+        applied=reply.applied,
+        sequence=reply.sequence,
+        truncated=tuple(at for at, r in results if r.truncated),
+        capped=tuple(at for at, r in results if r.capped),
+        timings=timings(reply.timings),
+    )
+
+
+def get(reply: document_pb2.GetDocumentsResponse) -> GetResult:
+    return GetResult(
+        documents=tuple(read_document(document) for document in reply.documents),
+        missing=tuple(read_id(id) for id in reply.missing),
+    )
+
+
+def delete(reply: document_pb2.DeleteDocumentsResponse) -> DeleteResult:
+    return DeleteResult(deleted=reply.deleted, sequence=reply.sequence)
+
+
+def scroll(reply: document_pb2.ScrollDocumentsResponse) -> ScrollPage:
+    return ScrollPage(
+        documents=tuple(read_document(document) for document in reply.documents),
+        next_after=read_id(reply.next_after) if reply.HasField("next_after") else None,
+        sequence=reply.sequence,
+    )
+
+
+def search(reply: search_pb2.SearchResponse) -> SearchResult:
+    query = None
+    if reply.HasField("query"):
+        query = EncodedQuery(read_vector(reply.query.vector), tuple(reply.query.terms))
+    return SearchResult(
+        hits=tuple(_hit(hit) for hit in reply.hits),
+        query=query,
+        timings=timings(reply.timings),
+        truncated=reply.truncated,
+        capped=reply.capped,
+        fingerprint=reply.fingerprint,
+        sequence=reply.sequence,
+        postings_scored=reply.postings_scored,
+    )
+
+
+def _hit(message: search_pb2.Hit) -> Hit:
+    return Hit(
+        id=read_id(message.id),
+        score=message.score,
+        payload=read_payload(message.payload),
+        text=message.text if message.HasField("text") else None,
+        vector=read_vector(message.vector) if message.HasField("vector") else None,
+    )
+
+
+def search_batch(reply: search_pb2.SearchBatchResponse) -> SearchBatchResult:
+    return SearchBatchResult(
+        items=tuple(
+            error_from_status(result.error)
+            if result.WhichOneof("result") == "error"
+            else search(result.response)
+            for result in reply.results
+        ),
+        timings=timings(reply.timings),
+    )
+
+
+def explain(reply: search_pb2.ExplainResponse) -> Explanation:
+    return Explanation(
+        id=read_id(reply.id),
+        score=reply.score,
+        matched=reply.matched,
+        terms=_contributions(reply.terms),
+        missing=_contributions(reply.missing),
+        fingerprint=reply.fingerprint,
+        truncated=reply.truncated,
+        capped=reply.capped,
+        sequence=reply.sequence,
+        timings=timings(reply.timings),
+    )
+
+
+def _contributions(
+    messages: Iterable[search_pb2.TermContribution],
+) -> tuple[TermContribution, ...]:
+    return tuple(
+        TermContribution(
+            term_id=message.term_id,
+            term=message.term,
+            query_weight=message.query_weight,
+            document_weight=message.document_weight,
+            contribution=message.contribution,
+        )
+        for message in messages
+    )
+
+
+def model(message: model_pb2.Model) -> Model:
+    return Model(
+        name=message.name,
+        family=message.family,
+        description=message.description,
+        source=message.source,
+        parameters=message.parameters,
+        vocabulary_size=message.vocabulary_size,
+        max_length=message.max_length,
+        max_terms=message.max_terms,
+        fingerprint=message.fingerprint,
+        precision=message.precision,
+        output=message.output,
+        backend=message.backend,
+        ready=message.ready,
+    )

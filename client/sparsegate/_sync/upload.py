@@ -1,0 +1,122 @@
+"""Bulk upload: batches out, answers in, a few of them under way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import grpc
+
+from sparsegate._batching import Batcher, PendingBatch, Tally
+from sparsegate._runtime_sync import (
+    Documents,
+    Queue,
+    StreamStreamMultiCallable,
+    each,
+    next_within,
+)
+from sparsegate._status import error_from_call
+from sparsegate.errors import DeadlineExceeded, Internal, SparsegateError, UploadInterrupted
+from sparsegate.results import UploadProgress, UploadSummary
+from sparsegate.v1 import document_pb2 as pb
+
+WINDOW = 4
+"""Batches under way at once: enough to keep the gateway busy, few enough to bound memory."""
+
+
+class Outbox:
+    """The stream's requests. gRPC takes them out at its own pace, so that adding one never waits.
+
+    Were sending to wait for the gateway, and the gateway for us to read its answers, both would
+    wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._queue: Queue[pb.UpsertStreamRequest | None] = Queue()
+
+    def put(self, request: pb.UpsertStreamRequest) -> None:
+        self._queue.put(request)
+
+    def close(self) -> None:
+        self._queue.put(None)
+
+    def __iter__(self) -> Iterator[pb.UpsertStreamRequest]:
+        return self
+
+    def __next__(self) -> pb.UpsertStreamRequest:
+        request = self._queue.get()
+        if request is None:
+            raise StopIteration
+        return request
+
+
+class Upload:
+    """One bulk upload. The source is read in the caller's own task or thread."""
+
+    def __init__(
+        self,
+        stream: StreamStreamMultiCallable[pb.UpsertStreamRequest, pb.UpsertStreamResponse],
+        metadata: tuple[tuple[str, str], ...],
+        request_id: str,
+        patience: float,
+        on_progress: Callable[[UploadProgress], object] | None,
+    ) -> None:
+        self._request_id = request_id
+        self._patience = patience
+        self._on_progress = on_progress
+        self._tally = Tally()
+        self._under_way: deque[PendingBatch] = deque()
+        self._outbox = Outbox()
+        self._call = stream(self._outbox, metadata=metadata)
+
+    def run(self, batcher: Batcher, documents: Documents) -> UploadSummary:
+        try:
+            for document in each(documents):
+                if batch := batcher.add(document):
+                    self._send(batch)
+            self._finish(batcher.rest())
+        finally:
+            # Whatever happened, neither the call nor whoever waits at the outbox may linger.
+            self._outbox.close()
+            self._call.cancel()
+        return self._tally.summary()
+
+    def _send(self, batch: PendingBatch) -> None:
+        if len(self._under_way) == WINDOW:
+            self._settle()
+        self._under_way.append(batch)
+        self._outbox.put(batch.request)
+
+    def _finish(self, last: PendingBatch) -> None:
+        if last.positions:
+            self._send(last)
+        self._outbox.close()
+        while self._under_way:
+            self._settle()
+        self._tally.close(last)
+        self._answer()  # the end of the stream, or the error that ended it
+
+    def _settle(self) -> None:
+        """Waits for the answer to the oldest batch under way."""
+        answer = self._answer()
+        batch = self._under_way.popleft()
+        if answer is None or answer.batch != batch.request.batch:
+            raise self._interrupted(Internal("the gateway skipped a batch in its answers"))
+        self._tally.acknowledge(batch, answer.upsert)
+        if self._on_progress is not None:
+            self._on_progress(self._tally.progress())
+
+    def _answer(self) -> pb.UpsertStreamResponse | None:
+        try:
+            return next_within(self._call, self._patience)
+        except TimeoutError as error:
+            late = DeadlineExceeded(
+                f"no answer to a batch within {self._patience:g} s", request_id=self._request_id
+            )
+            raise self._interrupted(late) from error
+        except grpc.RpcError as error:
+            cause = error_from_call(error, self._request_id)
+            raise self._interrupted(cause) from cause
+
+    def _interrupted(self, cause: SparsegateError) -> UploadInterrupted:
+        return UploadInterrupted.of(cause, self._tally.summary())

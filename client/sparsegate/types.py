@@ -1,0 +1,189 @@
+"""The words that calls and results share: frozen values, none of them tied to the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeVar
+
+from sparsegate.errors import SparsegateError
+
+DocumentId: TypeAlias = int | str
+"""An unsigned 64-bit integer or 1 to 256 bytes of text. `5` and `"5"` are two documents."""
+
+Payload: TypeAlias = Mapping[str, Any]
+"""What JSON can say, with 64-bit integers kept exactly: None, bool, int, float, str, and lists and
+mappings of them. Tuples come back as lists."""
+
+EncodeMode: TypeAlias = Literal["query", "document"]
+OnTruncation: TypeAlias = Literal["flag", "error"]
+
+Item = TypeVar("Item")
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call takes besides its own arguments.
+
+    Attributes:
+        timeout: seconds until the call fails with `DeadlineExceeded`, instead of the client's.
+        metadata: headers sent along, after the client's; keys are lower case.
+        request_id: what the gateway's logs call the request, instead of a random id.
+    """
+
+    timeout: float
+    metadata: Sequence[tuple[str, str]]
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Weighted terms.
+
+    Attributes:
+        indices: term ids. Results have them ascending.
+        values: their weights, parallel to `indices`.
+        fingerprint: of the model that made the vector; a collection of another model refuses it.
+            Empty when unknown.
+    """
+
+    indices: Sequence[int]
+    values: Sequence[float]
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What is kept and found. It needs a text, or a vector of your own, or both.
+
+    Attributes:
+        id: its identity within the collection.
+        text: encoded by the collection's model unless `vector` is given, and kept.
+        vector: your own, used as it is. In results, the stored one, where asked for.
+        payload: anything that should come back with the document.
+    """
+
+    id: DocumentId
+    text: str | None = None
+    vector: SparseVector | None = None
+    payload: Payload = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of a request went, in milliseconds. Stages that did not run are zero."""
+
+    tokenize_ms: float = 0.0
+    queue_ms: float = 0.0
+    infer_ms: float = 0.0
+    search_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[Item]):
+    """Results of a batch call.
+
+    Attributes:
+        items: one per item sent, in order: its result, or the error that refused it.
+    """
+
+    items: tuple[Item | SparsegateError, ...]
+
+    @property
+    def errors(self) -> dict[int, SparsegateError]:
+        """The errors by position."""
+        return {at: item for at, item in enumerate(self.items) if isinstance(item, SparsegateError)}
+
+    def unwrap(self) -> list[Item]:
+        """All results, in order.
+
+        Raises:
+            SparsegateError: the error of the first item that was refused.
+        """
+        results = []
+        for item in self.items:
+            if isinstance(item, SparsegateError):
+                raise item
+            results.append(item)
+        return results
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A named set of documents under one model.
+
+    Attributes:
+        name: its name.
+        model: name of the model that encodes its texts.
+        fingerprint: of that model's identity.
+        vocabulary_size: term ids are below it.
+        shards: number of shards.
+        documents: number of live documents.
+        sequence: number of the last write.
+        segments: immutable parts of the index.
+        postings: stored term weights.
+        tombstones: dead documents not merged away yet.
+    """
+
+    name: str
+    model: str
+    fingerprint: str
+    vocabulary_size: int
+    shards: int
+    documents: int
+    sequence: int
+    segments: int
+    postings: int
+    tombstones: int
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search of a batch; the fields are the arguments of `Client.search`."""
+
+    collection: str
+    query: str | SparseVector
+    limit: int = 10
+    with_payload: bool = False
+    with_text: bool = False
+    with_vector: bool = False
+    with_query: bool = False
+    on_truncation: OnTruncation = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A served model.
+
+    Attributes:
+        name: its name.
+        family: how it turns text into weighted terms.
+        description: one line for people.
+        source: where its checkpoint came from.
+        parameters: number of weights.
+        vocabulary_size: number of terms.
+        max_length: greatest number of tokens of a text, special tokens included.
+        max_terms: greatest number of terms of a vector.
+        fingerprint: models with one fingerprint make the same vectors.
+        precision: numeric precision that it runs in.
+        output: what its graph returns: `terms` or `logits`.
+        backend: where its graph runs: `triton`, `onnx` or `dummy`.
+        ready: whether it can encode now.
+    """
+
+    name: str
+    family: str
+    description: str
+    source: str
+    parameters: int
+    vocabulary_size: int
+    max_length: int
+    max_terms: int
+    fingerprint: str
+    precision: str
+    output: str
+    backend: str
+    ready: bool
