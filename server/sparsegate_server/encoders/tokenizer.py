@@ -46,13 +46,12 @@ class ModelTokenizer:
         file = folder / TOKENIZER_FILE
         if not file.is_file():
             raise ModelSourceError(
-                f"{file} does not exist: run `sparsegate-server model export {spec.name}`"
+                f"{file} does not exist: export the model with `sparsegate-server model export`"
             )
         content = file.read_bytes()
         if hashlib.sha256(content).hexdigest() != spec.identity.tokenizer_sha256:
             raise ModelSourceError(
-                f"{file} is not the tokenizer that {spec.name} was exported with: "
-                f"run `sparsegate-server model export {spec.name}`"
+                f"{file} is not the tokenizer that {spec.name!r} was exported with: export it again"
             )
         try:
             tokenizer = Tokenizer.from_buffer(content)

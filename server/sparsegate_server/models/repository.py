@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from sparsegate_server.errors import ModelNotFound, ModelSourceError
+from sparsegate_server.models.catalog import CATALOG
 from sparsegate_server.models.checkpoint import Checkpoint
 from sparsegate_server.models.export import export_graph, identity_of, index_dtype
 from sparsegate_server.models.pull import Pulled, Report, quiet
@@ -67,7 +68,7 @@ def export(
     Raises:
         ModelSourceError: the checkpoint is not understood, or the name is illegal.
     """
-    name = name or (pulled.name if output == "terms" else f"{pulled.name}-{output}")
+    name = name or default_name(pulled.name, output)
     if not _NAME.fullmatch(name):
         raise ModelSourceError(
             f"{name!r} is no model name: use 1 to 64 lower-case letters, digits, '.', '_' and '-'"
@@ -125,15 +126,34 @@ def load_specs(repository: Path, names: list[str]) -> list[ModelSpec]:
                 f"{repository} has no exported model: run `sparsegate-server model export NAME`"
             )
         return specs
-    for name in names:
-        folder = repository / name
-        if not folder.is_dir():
-            raise ModelNotFound(f"{repository} has no model {name!r}", metadata={"model": name})
-        if not is_exported(folder):
-            raise ModelSourceError(
-                f"{folder} has no graph yet: run `sparsegate-server model export {name}`"
-            )
-    return [ModelSpec.load(repository / name) for name in names]
+    return [_load_spec(repository, name) for name in names]
+
+
+def _load_spec(repository: Path, name: str) -> ModelSpec:
+    folder = repository / name
+    if not folder.is_dir():
+        raise ModelNotFound(
+            f"{repository} has no model {name!r}: see `sparsegate-server model list`",
+            metadata={"model": name},
+        )
+    spec = ModelSpec.load(folder)
+    if not is_exported(folder):
+        raise ModelSourceError(f"{folder} has no graph yet: run `{export_command(spec)}`")
+    return spec
+
+
+def export_command(spec: ModelSpec) -> str:
+    """What a user types to write this model's folder."""
+    source = next((e.name for e in CATALOG.values() if e.source == spec.source), spec.source)
+    options = "" if spec.output == "terms" else f" --output {spec.output}"
+    if spec.name != default_name(source, spec.output):
+        options += f" --name {spec.name}"
+    return f"sparsegate-server model export {source}{options}"
+
+
+def default_name(checkpoint: str, output: Output) -> str:
+    """The folder of a checkpoint's export when the user names none."""
+    return checkpoint if output == "terms" else f"{checkpoint}-{output}"
 
 
 def triton_config(spec: ModelSpec) -> str:

@@ -120,5 +120,5 @@ class ModelSpec:
             return cls.from_json((folder / SPEC_FILE).read_text())
         except FileNotFoundError as error:
             raise ModelSourceError(
-                f"{folder} has no {SPEC_FILE}: run `sparsegate-server model export {folder.name}`"
+                f"{folder} has no {SPEC_FILE}: write it with `sparsegate-server model export`"
             ) from error

@@ -86,11 +86,8 @@ def install(report: Report = quiet) -> Environment:
         _run([sys.executable, "-m", "venv", "--without-pip", str(env.root / "venv")], "venv")
         report("Downloading Triton with pip (about 100 MB, once)")
         pip = [sys.executable, "-m", "pip", "--python", str(env.bin / "python3"), "install"]
-        _run(
-            [*pip, "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-input"]
-            + ["--requirement", str(LOCK_FILE)],
-            "pip",
-        )
+        options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-input"]
+        _run([*pip, *options, "--requirement", str(LOCK_FILE)], "pip")
         _link_backend(env)
         (env.root / _COMPLETE).touch()
     return env

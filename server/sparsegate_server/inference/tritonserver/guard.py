@@ -17,9 +17,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.05
+_LINGER_SECONDS = 2.0
 
 
 def main() -> int:
@@ -51,12 +54,28 @@ def main() -> int:
 
 
 def _stop_at_end_of_input(server: subprocess.Popen[bytes], grace: float) -> None:
-    sys.stdin.buffer.read()
+    # Unbuffered, because a thread inside a buffered read breaks the interpreter's own exit.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     server.terminate()
+    until = time.monotonic() + grace
+    while time.monotonic() < until and _has_children(server.pid):
+        time.sleep(_POLL_SECONDS)
+    # The models' processes end when every request has been answered. After that the server may
+    # still wait 10 s for nothing, which nobody needs to sit through.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(_LINGER_SECONDS)
+        return
+    os.killpg(server.pid, signal.SIGKILL)
+
+
+def _has_children(pid: int) -> bool:
+    """Whether a process has child processes; also true where the kernel does not say."""
     try:
-        server.wait(grace)
-    except subprocess.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
+        lists = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return Path(f"/proc/{pid}").exists()
+    return any(lists) if lists else Path(f"/proc/{pid}").exists()
 
 
 if __name__ == "__main__":

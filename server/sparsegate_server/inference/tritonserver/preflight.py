@@ -23,8 +23,8 @@ _PYTHONS = ((3, 11), (3, 12))
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 _MEGABYTE = 2**20
 _ROOM = {"terms": 16 * _MEGABYTE, "logits": 320 * _MEGABYTE}
-"""Shared memory of one model. It grows to the largest batch that moved: for raw logits, two blocks of
-128 MB, the most that the encoder asks for, while a reply leaves as the next one comes."""
+"""Shared memory of one model. It grows to the largest batch that moved: for raw logits, two blocks
+of 128 MB, the most that the encoder asks for, while one reply leaves as the next one comes."""
 
 
 def machine_checks() -> list[tuple[str, Callable[[], str]]]:
@@ -119,7 +119,8 @@ def check_environment(env: Environment) -> str:
     """Raises TritonPreflightError when the server's environment is not what was locked."""
     if not env.stub.is_file() or not os.access(env.stub, os.X_OK):
         raise TritonPreflightError(f"{env.stub} is missing or not executable: remove {env.root}")
-    versions = [path.name.split("-")[1] for path in env.packages.glob("numpy-*.dist-info")]
+    found = env.packages.glob("numpy-*.dist-info")
+    versions = [path.name.removeprefix("numpy-").removesuffix(".dist-info") for path in found]
     if len(versions) != 1 or not versions[0].startswith("1."):
         raise TritonPreflightError(
             f"Triton's environment has numpy {' and '.join(versions) or 'missing'}; with any but "

@@ -1,0 +1,1 @@
+"""`sparsegate-server`: prepares models, runs Triton on this machine, serves."""
