@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Queue, sleep
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from typing import TypeAlias, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
+import grpc.aio
 from grpc.aio import (
+    Call,
     Channel,
-    StreamStreamCall,
     StreamStreamMultiCallable,
     UnaryUnaryMultiCallable,
     insecure_channel,
@@ -24,16 +25,21 @@ __all__ = [
     "Channel",
     "Documents",
     "Queue",
+    "Stream",
     "StreamStreamMultiCallable",
     "UnaryUnaryMultiCallable",
     "each",
-    "next_within",
     "open_channel",
     "sleep",
 ]
 
 Sent = TypeVar("Sent")
+Received = TypeVar("Received")
 Item = TypeVar("Item")
+
+# What grpc.aio says of a call when a write failed, and how long the server's status may take then.
+_WRITE_FAILED = "Internal error from Core"
+_VERDICT_SECONDS = 1.0
 
 Documents: TypeAlias = Iterable[Document] | AsyncIterable[Document]
 
@@ -56,11 +62,69 @@ async def each(documents: Documents) -> AsyncIterator[Document]:
             yield document
 
 
-async def next_within(call: StreamStreamCall[Sent, Item], seconds: float) -> Item | None:
-    """The next reply of a stream; None at its end.
+class Stream(Generic[Sent, Received]):
+    """A call whose requests and replies are both streams.
 
-    Raises:
-        TimeoutError: none came in time. The call is cancelled.
+    Where the server ends a call while a request is being written, grpc.aio puts an error of its own
+    over the server's (https://github.com/grpc/grpc/issues/36066). So the server's is noted as it
+    comes, before or after.
     """
-    async with asyncio.timeout(seconds):
-        return await anext(aiter(call), None)
+
+    def __init__(
+        self,
+        method: StreamStreamMultiCallable[Sent, Received],
+        requests: AsyncIterator[Sent],
+        metadata: Sequence[tuple[str, str]],
+    ) -> None:
+        self._verdict: asyncio.Future[grpc.RpcError] = asyncio.get_running_loop().create_future()
+        self._call = method(requests, metadata=metadata)
+        self._call.add_done_callback(self._note)
+
+    async def next_within(self, seconds: float) -> Received | None:
+        """The next reply; None at the end.
+
+        Raises:
+            TimeoutError: none came in time. The call is cancelled.
+            grpc.RpcError: the call failed.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await anext(aiter(self._call), None)
+        except grpc.aio.AioRpcError as error:
+            raise await self._servers(error) from None
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+    def _note(self, _: object) -> None:
+        status = _at_once(_status_of(self._call))
+        if status.details() != _WRITE_FAILED and not self._verdict.done():
+            self._verdict.set_result(status)
+
+    async def _servers(self, error: grpc.aio.AioRpcError) -> grpc.RpcError:
+        try:
+            async with asyncio.timeout(_VERDICT_SECONDS):
+                return await self._verdict
+        except TimeoutError:
+            return error
+
+
+async def _status_of(call: Call) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(
+        await call.code(),
+        trailing_metadata=await call.trailing_metadata(),
+        details=await call.details(),
+    )
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Item]) -> Item:
+    """The result of a coroutine that has nothing to wait for, as with a finished call's status.
+
+    A task of its own would run too late: by then the status may have been replaced.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as finished:
+        result: Item = finished.value
+        return result
+    raise RuntimeError("a finished call made its caller wait for its status")

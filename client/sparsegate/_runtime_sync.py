@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from queue import Queue
 from time import sleep
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import grpc
 from grpc import (
@@ -24,15 +24,16 @@ __all__ = [
     "Channel",
     "Documents",
     "Queue",
+    "Stream",
     "StreamStreamMultiCallable",
     "UnaryUnaryMultiCallable",
     "each",
-    "next_within",
     "open_channel",
     "sleep",
 ]
 
-Item_co = TypeVar("Item_co", covariant=True)
+Sent = TypeVar("Sent")
+Received = TypeVar("Received")
 
 Documents: TypeAlias = Iterable[Document]
 
@@ -49,35 +50,42 @@ def each(documents: Documents) -> Iterator[Document]:
     return iter(documents)
 
 
-class Stream(Protocol[Item_co]):
-    """What grpc returns for a stream and has no public name for."""
+class Stream(Generic[Sent, Received]):
+    """A call whose requests and replies are both streams."""
 
-    def __iter__(self) -> Iterator[Item_co]: ...
+    def __init__(
+        self,
+        method: StreamStreamMultiCallable[Sent, Received],
+        requests: Iterator[Sent],
+        metadata: Sequence[tuple[str, str]],
+    ) -> None:
+        self._call = method(requests, metadata=tuple(metadata))
 
-    def cancel(self) -> object: ...
+    def next_within(self, seconds: float) -> Received | None:
+        """The next reply; None at the end.
 
+        Raises:
+            TimeoutError: none came in time. The call is cancelled.
+            grpc.RpcError: the call failed.
+        """
+        # There is no timed read: only ending the call wakes the reader.
+        late = threading.Event()
 
-def next_within(call: Stream[Item_co], seconds: float) -> Item_co | None:
-    """The next reply of a stream; None at its end.
+        def give_up() -> None:
+            late.set()
+            self._call.cancel()
 
-    Raises:
-        TimeoutError: none came in time. The call is cancelled.
-    """
-    # A synchronous stream has no timed read: only ending the call wakes the reader.
-    late = threading.Event()
+        timer = threading.Timer(seconds, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            return next(self._call, None)
+        except grpc.RpcError:
+            if late.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
 
-    def give_up() -> None:
-        late.set()
-        call.cancel()
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        return next(iter(call), None)
-    except grpc.RpcError:
-        if late.is_set():
-            raise TimeoutError from None
-        raise
-    finally:
-        timer.cancel()
+    def cancel(self) -> None:
+        self._call.cancel()

@@ -11,9 +11,9 @@ from sparsegate._batching import Batcher, PendingBatch, Tally
 from sparsegate._runtime_async import (
     Documents,
     Queue,
+    Stream,
     StreamStreamMultiCallable,
     each,
-    next_within,
 )
 from sparsegate._status import error_from_call
 from sparsegate.errors import DeadlineExceeded, Internal, SparsegateError, UploadInterrupted
@@ -55,7 +55,7 @@ class Upload:
 
     def __init__(
         self,
-        stream: StreamStreamMultiCallable[pb.UpsertStreamRequest, pb.UpsertStreamResponse],
+        method: StreamStreamMultiCallable[pb.UpsertStreamRequest, pb.UpsertStreamResponse],
         metadata: tuple[tuple[str, str], ...],
         request_id: str,
         patience: float,
@@ -67,7 +67,7 @@ class Upload:
         self._tally = Tally()
         self._under_way: deque[PendingBatch] = deque()
         self._outbox = Outbox()
-        self._call = stream(self._outbox, metadata=metadata)
+        self._stream = Stream(method, self._outbox, metadata)
 
     async def run(self, batcher: Batcher, documents: Documents) -> UploadSummary:
         try:
@@ -78,7 +78,7 @@ class Upload:
         finally:
             # Whatever happened, neither the call nor whoever waits at the outbox may linger.
             await self._outbox.close()
-            self._call.cancel()
+            self._stream.cancel()
         return self._tally.summary()
 
     async def _send(self, batch: PendingBatch) -> None:
@@ -108,7 +108,7 @@ class Upload:
 
     async def _answer(self) -> pb.UpsertStreamResponse | None:
         try:
-            return await next_within(self._call, self._patience)
+            return await self._stream.next_within(self._patience)
         except TimeoutError as error:
             late = DeadlineExceeded(
                 f"no answer to a batch within {self._patience:g} s", request_id=self._request_id
