@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2 as details_pb
 from google.rpc.status_pb2 import Status
+
 from sparsegate import errors
 from sparsegate.errors import SparsegateError, Violation
 
@@ -40,7 +41,9 @@ def error_from_status(status: Status, request_id: str = "") -> SparsegateError:
     facts: dict[str, Any] = {"request_id": request_id}
     for detail in status.details:
         facts.update(_facts(detail))
-    return _CLASSES.get(code, SparsegateError)(status.message, code=code, **facts)
+    # The gateway puts the field before the text, for clients that read nothing but the text.
+    message = status.message.removeprefix(f"{facts.get('field', '')}: ")
+    return _CLASSES.get(code, SparsegateError)(message, code=code, **facts)
 
 
 def error_from_call(error: grpc.RpcError, request_id: str = "") -> SparsegateError:

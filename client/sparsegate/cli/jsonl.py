@@ -1,0 +1,123 @@
+"""JSON Lines to documents."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sparsegate.errors import InvalidArgument
+from sparsegate.types import Document, SparseVector
+
+OWN_FIELDS = {"id", "_id", "text", "vector", "payload"}
+
+
+class DocumentLines:
+    """The documents of a file, one a line. Lines that are none are noted and passed over.
+
+    Attributes:
+        lines: number of the line of each document, by its position among the documents.
+        errors: what is wrong with the others, by line.
+        bytes_read: how far the file was read.
+    """
+
+    def __init__(self, source: Iterable[bytes], join_title: bool) -> None:
+        self._source = source
+        self._join_title = join_title
+        self.lines = array("Q")
+        self.errors: dict[int, InvalidArgument] = {}
+        self.bytes_read = 0
+
+    def __iter__(self) -> Iterator[Document]:
+        for number, line in enumerate(self._source, 1):
+            self.bytes_read += len(line)
+            if not line.strip():
+                continue
+            try:
+                document = parse_document(line, self._join_title)
+            except InvalidArgument as error:
+                self.errors[number] = error
+                continue
+            self.lines.append(number)
+            yield document
+
+
+def parse_document(line: bytes, join_title: bool = False) -> Document:
+    """Reads one document.
+
+    `id` or `_id` is its id: a JSON number is an integer, a JSON string a string. `text` is its
+    text, `vector` a vector of the caller's own. The payload is `payload`, or else all other fields.
+
+    Args:
+        line: a JSON object.
+        join_title: put the field `title`, which is payload as well, before the text.
+
+    Raises:
+        InvalidArgument: it is no document; `field` names the field.
+    """
+    record = _parse_object(line)
+    text = _text(record, "text")
+    if join_title and (title := _text(record, "title")):
+        text = f"{title} {text}" if text else title
+    return Document(
+        id=_id(record),
+        text=text,
+        vector=_vector(record.get("vector")),
+        payload=_payload(record, {"title"} if join_title else set()),
+    )
+
+
+def _parse_object(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise InvalidArgument("not a JSON object")
+    return record
+
+
+def _id(record: dict[str, Any]) -> int | str:
+    given = [name for name in ("id", "_id") if name in record]
+    if len(given) != 1:
+        raise InvalidArgument("exactly one of `id` and `_id` is needed")
+    value = record[given[0]]
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise InvalidArgument("an id is an integer or a string", field=given[0])
+    return value
+
+
+def _text(record: dict[str, Any], field: str) -> str | None:
+    value = record.get(field)
+    if value is not None and not isinstance(value, str):
+        raise InvalidArgument("not a string", field=field)
+    return value
+
+
+def _vector(value: Any) -> SparseVector | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not {"indices", "values"} <= value.keys() <= {
+        "indices",
+        "values",
+        "fingerprint",
+    }:
+        raise InvalidArgument("not an object of `indices` and `values`", field="vector")
+    if not isinstance(value["indices"], list) or not isinstance(value["values"], list):
+        raise InvalidArgument("`indices` and `values` are lists", field="vector")
+    return SparseVector(value["indices"], value["values"], _text(value, "fingerprint") or "")
+
+
+def _payload(record: dict[str, Any], joined: set[str]) -> dict[str, Any]:
+    others = {name: value for name, value in record.items() if name not in OWN_FIELDS}
+    if "payload" not in record:
+        return others
+    if not isinstance(record["payload"], dict):
+        raise InvalidArgument("not an object", field="payload")
+    if stray := sorted(others.keys() - joined):
+        raise InvalidArgument(
+            "stands beside `payload`, where it would be lost: put it inside", field=stray[0]
+        )
+    payload: dict[str, Any] = record["payload"]
+    return payload

@@ -1,0 +1,52 @@
+"""What goes to stdout and stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from sparsegate.errors import SparsegateError
+
+
+def show(*renderables: RenderableType) -> None:
+    """Prints tables and text."""
+    console = Console(highlight=False)
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def show_json(value: object) -> None:
+    """Prints one JSON document, with the fields of the results as its keys."""
+    print(json.dumps(plain(value), ensure_ascii=False, indent=2))
+
+
+def complain(message: str) -> None:
+    """Prints one line to stderr."""
+    print(f"sparsegate: {' '.join(message.split())}", file=sys.stderr)
+
+
+def plain(value: Any) -> Any:
+    """A result as JSON's own types."""
+    if isinstance(value, SparsegateError):
+        return {"error": plain_error(value)}
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    return value
+
+
+def plain_error(error: SparsegateError) -> dict[str, Any]:
+    return {
+        "code": error.code.name,
+        "reason": error.reason,
+        "field": error.field,
+        "message": error.message,
+    }

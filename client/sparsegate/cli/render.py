@@ -1,0 +1,229 @@
+"""Tables of results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from sparsegate.cli.ids import format_id
+from sparsegate.results import EncodedQuery, Encoding, Explanation, Hit, SearchResult, TokenizedText
+from sparsegate.types import Collection, Document, Model, SparseVector
+
+SNIPPET = 80
+BAR = 20
+
+
+def search_table(
+    result: SearchResult, fields: Sequence[str] = (), *, title: str | None = None
+) -> Table:
+    """Hits by rank.
+
+    Args:
+        result: searched with payload and text, as far as they are to be shown.
+        fields: payload fields to show, each in a column; none shows the beginning of the text.
+        title: above the table.
+    """
+    table = _table(title)
+    table.add_column("rank", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("id")
+    for name in fields or ("text",):
+        table.add_column(_cell(name))
+    for rank, hit in enumerate(result.hits, 1):
+        shown = [hit.payload.get(name) for name in fields] if fields else [_gist(hit)]
+        table.add_row(
+            str(rank), f"{hit.score:.4f}", _cell(format_id(hit.id)), *map(_value_cell, shown)
+        )
+    return table
+
+
+def expansion_table(
+    query: EncodedQuery | Encoding, limit: int | None = None, *, title: str | None = None
+) -> Table:
+    """Terms by descending weight, the greatest `limit` of them."""
+    table = _table(title)
+    table.add_column("term")
+    table.add_column("term id", justify="right")
+    table.add_column("weight", justify="right")
+    table.add_column("")
+    terms = query.terms or ("",) * len(query.vector)
+    rows = sorted(
+        zip(query.vector.values, query.vector.indices, terms, strict=True),
+        key=lambda row: (-row[0], row[1]),
+    )
+    greatest = rows[0][0] if rows else 1.0
+    for weight, term_id, term in rows[:limit]:
+        table.add_row(_cell(term), str(term_id), f"{weight:.4f}", _bar(weight / greatest))
+    _tell_rest(table, len(rows), limit)
+    return table
+
+
+def explanation_table(
+    explanation: Explanation, limit: int | None = None, *, title: str | None = None
+) -> Table:
+    """Query weight × document weight = contribution, term by term, and their sum, the score.
+
+    Args:
+        explanation: of one document.
+        limit: greatest number of terms to show; the sum is always of all.
+        title: above the table.
+    """
+    table = _table(title, show_footer=True)
+    table.add_column("term", "score" if explanation.matched else "no shared term")
+    table.add_column("query", justify="right")
+    table.add_column("")
+    table.add_column("document", justify="right")
+    table.add_column("")
+    table.add_column("contribution", f"{explanation.score:.4f}", justify="right")
+    for term in explanation.terms[:limit]:
+        table.add_row(
+            _cell(term.term),
+            f"{term.query_weight:.4f}",
+            "×",
+            f"{term.document_weight:.4f}",
+            "=",
+            f"{term.contribution:.4f}",
+        )
+    _tell_rest(table, len(explanation.terms), limit)
+    return table
+
+
+def missing_terms(explanation: Explanation, limit: int = 10) -> Text:
+    """The query's terms that the document lacks, in one line."""
+    if not explanation.missing:
+        return Text("The document has every term of the query.")
+    named = ", ".join(
+        f"{term.term} {term.query_weight:.2f}" for term in explanation.missing[:limit]
+    )
+    more = len(explanation.missing) - limit
+    return _cell(f"Not in the document: {named}{f' and {more} more' if more > 0 else ''}.")
+
+
+def tokens_table(text: TokenizedText, *, title: str | None = None) -> Table:
+    table = _table(title)
+    for heading in ("token", "token id", "start", "end"):
+        table.add_column(heading, justify="left" if heading == "token" else "right")
+    for token in text.tokens:
+        table.add_row(_cell(token.text), str(token.id), str(token.start), str(token.end))
+    if text.truncated:
+        table.caption = "The text had more tokens than the model takes."
+    return table
+
+
+def collections_table(collections: Iterable[Collection]) -> Table:
+    table = _table()
+    table.add_column("collection")
+    table.add_column("model")
+    for heading in ("documents", "shards", "sequence"):
+        table.add_column(heading, justify="right")
+    for item in collections:
+        table.add_row(
+            _cell(item.name),
+            _cell(item.model),
+            f"{item.documents:,}",
+            str(item.shards),
+            str(item.sequence),
+        )
+    return table
+
+
+def models_table(models: Iterable[Model]) -> Table:
+    table = _table()
+    for heading in ("model", "family", "backend", "precision", "ready"):
+        table.add_column(heading)
+    table.add_column("max tokens", justify="right")
+    for item in models:
+        table.add_row(
+            _cell(item.name),
+            _cell(item.family),
+            _cell(item.backend),
+            _cell(item.precision),
+            "yes" if item.ready else "no",
+            str(item.max_length),
+        )
+    return table
+
+
+def documents_table(documents: Iterable[Document], *, with_vector: bool = False) -> Table:
+    table = _table()
+    for heading in ("id", "text", "payload", *(["terms"] if with_vector else [])):
+        table.add_column(heading)
+    for document in documents:
+        cells = [
+            format_id(document.id),
+            _snippet(document.text or ""),
+            _snippet(_json(document.payload)) if document.payload else "",
+        ]
+        if with_vector:
+            cells.append(_snippet(_weights(document.vector)))
+        table.add_row(*map(_cell, cells))
+    return table
+
+
+def facts_table(facts: dict[str, Any]) -> Table:
+    """One thing, field by field."""
+    table = _table(show_header=False)
+    table.add_column("field", style="bold")
+    table.add_column("value")
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), _value_cell(value))
+    return table
+
+
+def _table(
+    title: str | None = None, *, show_header: bool = True, show_footer: bool = False
+) -> Table:
+    return Table(
+        title=None if title is None else _cell(title),
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        show_header=show_header,
+        show_footer=show_footer,
+    )
+
+
+def _tell_rest(table: Table, total: int, limit: int | None) -> None:
+    if limit is not None and total > limit:
+        table.caption = f"{total - limit} more terms"
+
+
+def _gist(hit: Hit) -> str:
+    return _snippet(hit.text) if hit.text else _snippet(_json(hit.payload)) if hit.payload else ""
+
+
+def _snippet(text: str) -> str:
+    line = " ".join(text[: 4 * SNIPPET].split())
+    return line if len(line) <= SNIPPET else f"{line[: SNIPPET - 1]}…"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _weights(vector: SparseVector | None) -> str:
+    """Term ids with their weights, the greatest first."""
+    if vector is None:
+        return ""
+    pairs = sorted(zip(vector.values, vector.indices, strict=True), reverse=True)
+    return ", ".join(f"{term_id}: {weight:.2f}" for weight, term_id in pairs)
+
+
+def _value_cell(value: Any) -> Text:
+    if value is None:
+        return Text("")
+    return _cell(value if isinstance(value, str) else _json(value))
+
+
+def _cell(text: str) -> Text:
+    """Text as it is: no markup is read in it, and no control characters reach the terminal."""
+    return Text("".join(char if char.isprintable() else " " for char in text))
+
+
+def _bar(share: float) -> str:
+    return "━" * max(1, round(share * BAR))

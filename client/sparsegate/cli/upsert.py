@@ -1,0 +1,110 @@
+"""`sparsegate upsert`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from sparsegate import Client
+from sparsegate.cli.jsonl import DocumentLines
+from sparsegate.cli.meter import Meter
+from sparsegate.cli.options import (
+    DEFAULT_ADDRESS,
+    DEFAULT_TIMEOUT,
+    Address,
+    AsJson,
+    CollectionName,
+    RefuseLong,
+    Timeout,
+    on_truncation,
+)
+from sparsegate.cli.output import complain, plain_error, show, show_json
+from sparsegate.errors import SparsegateError, UploadInterrupted
+from sparsegate.results import UploadSummary
+
+
+def upsert(
+    collection: CollectionName,
+    file: Annotated[
+        typer.FileBinaryRead,
+        typer.Argument(metavar="FILE", help="JSON Lines, one document a line; - reads stdin."),
+    ],
+    join_title: Annotated[
+        bool, typer.Option("--join-title", help="Put the field `title` before the text.")
+    ] = False,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Documents sent at a time.")
+    ] = 256,
+    refuse_long: RefuseLong = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """Insert or replace documents.
+
+    Fields of a line: id or _id (a number is an integer id, a string a string id), text, optionally
+    vector, and payload; without payload, all other fields are the payload. Refused documents are
+    listed with their line, and the others are applied all the same.
+    """
+    documents = DocumentLines(file, join_title)
+    interruption = None
+    with Client(address, timeout=timeout) as client, Meter(file, documents) as meter:
+        try:
+            summary = client.upload(
+                collection,
+                documents,
+                batch_size=batch_size,
+                on_truncation=on_truncation(refuse_long),
+                on_progress=meter.update,
+            )
+        except UploadInterrupted as error:
+            interruption, summary = error, error.summary
+    failed = _by_line(documents, summary)
+    _report(collection, summary, failed, complete=interruption is None, as_json=as_json)
+    if interruption is not None:
+        raise interruption
+    if failed:
+        raise typer.Exit(1)
+
+
+def _by_line(documents: DocumentLines, summary: UploadSummary) -> dict[int, SparsegateError]:
+    failed: dict[int, SparsegateError] = dict(documents.errors)
+    for at, error in summary.errors.items():
+        # The line already says which document.
+        error.field = re.sub(r"^documents\[\d+\]\.?", "", error.field)
+        failed[documents.lines[at]] = error
+    return dict(sorted(failed.items()))
+
+
+def _report(
+    collection: str,
+    summary: UploadSummary,
+    failed: dict[int, SparsegateError],
+    *,
+    complete: bool,
+    as_json: bool,
+) -> None:
+    for line, error in failed.items():
+        complain(f"line {line}: {error}")
+    if as_json:
+        show_json(
+            {
+                "collection": collection,
+                "complete": complete,
+                "applied": summary.applied,
+                "failed": len(failed),
+                "sequence": summary.sequence,
+                "truncated": summary.truncated,
+                "capped": summary.capped,
+                "errors": [{"line": line, **plain_error(e)} for line, e in failed.items()],
+            }
+        )
+        return
+    parts = [f"{summary.applied} applied", f"{len(failed)} refused"]
+    if summary.truncated:
+        parts.append(f"{summary.truncated} longer than the model takes, cut")
+    if summary.capped:
+        parts.append(f"{summary.capped} with terms dropped")
+    show(", ".join(parts))
