@@ -14,6 +14,7 @@ from sparsegate_server.backends.base import (
     CollectionConfig,
     CollectionStats,
     Document,
+    Fetched,
     Hit,
     Page,
     SearchResult,
@@ -49,14 +50,15 @@ class EmbeddedBackend:
     def __init__(self, settings: IndexSettings) -> None:
         self._tail_documents = settings.tail_documents
         self._threads = settings.threads or os.cpu_count() or 1
+        # Reads and the shards of one read share these threads. An idle engine gives a search all
+        # of them; a busy one leaves each search to its own thread, see `fan_out`.
         self._readers = ThreadPoolExecutor(self._threads, "sparsegate-read")
-        # Shards have threads of their own: a search never waits for a thread that a search holds.
-        self._lanes = ThreadPoolExecutor(self._threads, "sparsegate-shard")
         self._members: dict[str, _Member] = {}
         self._closed = False
 
     async def create_collection(self, config: CollectionConfig) -> CollectionStats:
         await self._read(index.warm_up)
+        self._refuse_if_closed()
         if config.name in self._members:
             raise CollectionExists(
                 f"collection {config.name!r} exists: choose another name or delete it first",
@@ -69,7 +71,7 @@ class EmbeddedBackend:
                 shards=config.shards,
                 tail_documents=self._tail_documents,
                 threads=self._threads,
-                pool=self._lanes if self._threads > 1 else None,
+                pool=self._readers if self._threads > 1 else None,
             ),
             ThreadPoolExecutor(1, "sparsegate-write"),
         )
@@ -80,6 +82,7 @@ class EmbeddedBackend:
         return _stats(self._member(name))
 
     async def list_collections(self) -> list[CollectionStats]:
+        self._refuse_if_closed()
         return [_stats(self._members[name]) for name in sorted(self._members)]
 
     async def delete_collection(self, name: str) -> None:
@@ -102,11 +105,13 @@ class EmbeddedBackend:
         member = self._member(name)
         return _write_result(await _in(member.writer, lambda: member.collection.delete(ids)))
 
-    async def get(self, name: str, ids: Sequence[DocumentId]) -> list[Document | None]:
+    async def get(self, name: str, ids: Sequence[DocumentId]) -> Fetched:
         collection = self._member(name).collection
 
-        def read() -> list[Document | None]:
-            return [entry and _document(entry) for entry in collection.get(ids)]
+        def read() -> Fetched:
+            found = collection.get(ids)
+            documents = tuple(entry and _document(entry) for entry in found.entries)
+            return Fetched(documents, found.sequence)
 
         return await self._read(read)
 
@@ -140,12 +145,11 @@ class EmbeddedBackend:
         """Finishes what was begun and refuses the rest."""
         self._closed = True
         writers = [member.writer for member in self._members.values()]
-        for executor in (*writers, self._readers, self._lanes):
+        for executor in (*writers, self._readers):
             await asyncio.to_thread(executor.shutdown)
 
     def _member(self, name: str) -> _Member:
-        if self._closed:
-            raise ShuttingDown("the index is shutting down: retry later")
+        self._refuse_if_closed()
         try:
             return self._members[name]
         except KeyError:
@@ -156,9 +160,12 @@ class EmbeddedBackend:
             ) from None
 
     async def _read(self, work: Callable[[], _Result]) -> _Result:
+        self._refuse_if_closed()
+        return await _in(self._readers, work)
+
+    def _refuse_if_closed(self) -> None:
         if self._closed:
             raise ShuttingDown("the index is shutting down: retry later")
-        return await _in(self._readers, work)
 
 
 async def _in(executor: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:

@@ -2,11 +2,21 @@
 
 from sparsegate_server.index.collection import Collection
 from sparsegate_server.index.kernels import warm_up
-from sparsegate_server.index.values import Entry, Match, Ranking, Record, Size, Slice, Written
+from sparsegate_server.index.values import (
+    Entry,
+    Fetched,
+    Match,
+    Ranking,
+    Record,
+    Size,
+    Slice,
+    Written,
+)
 
 __all__ = [
     "Collection",
     "Entry",
+    "Fetched",
     "Match",
     "Ranking",
     "Record",

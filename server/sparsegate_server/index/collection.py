@@ -21,7 +21,7 @@ from sparsegate_server.index.forward import Forward
 from sparsegate_server.index.part import NO_BAR, Candidates, Part, Query, Scratch
 from sparsegate_server.index.ranking import best
 from sparsegate_server.index.shard import Rows, Shard
-from sparsegate_server.index.values import Entry, Match, Ranking, Size, Slice, Written
+from sparsegate_server.index.values import Entry, Fetched, Match, Ranking, Size, Slice, Written
 from sparsegate_server.types import DocumentId, SparseVector
 
 _scratch: Final = Scratch()
@@ -166,11 +166,12 @@ class Collection:
         total = kernels.dot(terms, weights, document.indices, document.values)
         return float(np.float32(total)) if total > 0 else None
 
-    def get(self, document_ids: Sequence[DocumentId]) -> list[Entry | None]:
+    def get(self, document_ids: Sequence[DocumentId]) -> Fetched:
         """One item per id, in order; None where there is no such document."""
         snapshot = self._snapshot
         found = [self._find(snapshot, key) for key in _encoded(document_ids)]
-        return [None if each is None else each[0].entry(each[1]) for each in found]
+        entries = [None if each is None else each[0].entry(each[1]) for each in found]
+        return Fetched(entries, snapshot.sequence)
 
     def scroll(self, after: DocumentId | None, limit: int) -> Slice:
         """The first `limit` documents whose ids come after `after`, in id order."""

@@ -16,7 +16,8 @@ def fan_out(
     """`[function(item) for item in items]`, the first in the calling thread, the rest in the pool.
 
     What the pool has not begun by the time the calling thread is free, the calling thread does
-    itself: a busy pool never makes it wait for work that it could do.
+    itself: it waits only for work that is already running. So the calling thread may be one of
+    the pool's own, and a pool whose threads all fan out cannot lock up.
     """
     if pool is None or len(items) < 2:
         return [function(item) for item in items]

@@ -72,8 +72,8 @@ class Shard:
         changed = False
         if self._tail.count >= self._tail_documents:
             segment = self._tail.sealed(self._vocabulary)
-            self._segments = [*self._segments, *([segment] if segment else [])]
-            self._tail = Tail()
+            kept = [*self._segments, segment] if segment else self._segments
+            self._segments, self._tail = kept, Tail()
             changed = True
         while chosen := merge.plan(
             [merge.Weight(each.rows, each.tombstones) for each in self._segments],

@@ -51,6 +51,13 @@ class Written(NamedTuple):
     affected: int
 
 
+class Fetched(NamedTuple):
+    """Entries by id, parallel to the ids asked for; None where there is no such document."""
+
+    entries: list[Entry | None]
+    sequence: int
+
+
 class Slice(NamedTuple):
     """Entries in ascending id order, and whether there are more after them."""
 
