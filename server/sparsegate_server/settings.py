@@ -134,8 +134,10 @@ def load(file: Path | None = None, **overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if not where:  # the file itself cannot be read as TOML
+            raise FailedPrecondition(
+                f"settings file {named}: {first['msg']}", field="settings"
+            ) from error
         raise FailedPrecondition(
             f"setting {where}: {first['msg']}. {DEFAULTS_FILE} explains every setting", field=where
         ) from error
-    except ValueError as error:
-        raise FailedPrecondition(f"settings file {named}: {error}", field="settings") from error
