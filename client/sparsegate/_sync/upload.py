@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import grpc
 
@@ -101,7 +102,7 @@ class Upload:
         answer = self._answer()
         batch = self._under_way.popleft()
         if answer is None or answer.batch != batch.request.batch:
-            raise self._interrupted(Internal("the gateway skipped a batch in its answers"))
+            self._interrupt(Internal("the gateway skipped a batch in its answers"))
         self._tally.acknowledge(batch, answer.upsert)
         if self._on_progress is not None:
             self._on_progress(self._tally.progress())
@@ -109,14 +110,11 @@ class Upload:
     def _answer(self) -> pb.UpsertStreamResponse | None:
         try:
             return self._stream.next_within(self._patience)
-        except TimeoutError as error:
-            late = DeadlineExceeded(
-                f"no answer to a batch within {self._patience:g} s", request_id=self._request_id
-            )
-            raise self._interrupted(late) from error
+        except TimeoutError:
+            self._interrupt(DeadlineExceeded(f"no answer to a batch within {self._patience:g} s"))
         except grpc.RpcError as error:
-            cause = error_from_call(error, self._request_id)
-            raise self._interrupted(cause) from cause
+            self._interrupt(error_from_call(error))
 
-    def _interrupted(self, cause: SparsegateError) -> UploadInterrupted:
-        return UploadInterrupted.of(cause, self._tally.summary())
+    def _interrupt(self, cause: SparsegateError) -> NoReturn:
+        cause.request_id = cause.request_id or self._request_id
+        raise UploadInterrupted.of(cause, self._tally.summary()) from cause

@@ -10,7 +10,7 @@ import typer
 
 from sparsegate.cli import collections, documents, encode, models, search, upsert
 from sparsegate.cli.output import complain
-from sparsegate.errors import SparsegateError
+from sparsegate.errors import SparsegateError, Unavailable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,5 +52,12 @@ def run() -> None:
     try:
         app()
     except SparsegateError as error:
-        complain(str(error))
+        complain(f"{error}{_hint(error)}")
         sys.exit(1)
+
+
+def _hint(error: SparsegateError) -> str:
+    """What to do when nobody answered; a gateway that answers gives its reason itself."""
+    if isinstance(error, Unavailable) and not error.reason:
+        return " (is a gateway running there? --address or SPARSEGATE_ADDRESS name another)"
+    return ""

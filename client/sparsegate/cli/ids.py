@@ -6,7 +6,6 @@ a string, too. `--id-type` overrules this.
 
 from __future__ import annotations
 
-import json
 import re
 
 import typer
@@ -35,11 +34,6 @@ def format_id(id: DocumentId) -> str:
     if isinstance(id, str) and (_INTEGER.fullmatch(id) or _is_quoted(id)):
         return f'"{id}"'
     return str(id)
-
-
-def json_id(id: DocumentId) -> str:
-    """The id as JSON, in which integers and strings look different."""
-    return json.dumps(id, ensure_ascii=False)
 
 
 def _is_quoted(text: str) -> bool:

@@ -74,7 +74,7 @@ def explanation_table(
         title: above the table.
     """
     table = _table(title, show_footer=True)
-    table.add_column("term", "score" if explanation.matched else "no shared term")
+    table.add_column("term", "sum, the score" if explanation.matched else "no shared term")
     table.add_column("query", justify="right")
     table.add_column("")
     table.add_column("document", justify="right")

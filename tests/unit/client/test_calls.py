@@ -1,0 +1,203 @@
+"""Deadlines, retries, headers and readiness, with both clients."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import grpc
+import pytest
+import sparsegate
+from google.protobuf.duration_pb2 import Duration
+from sparsegate import Document
+from sparsegate.v1 import document_pb2 as pb
+
+NOT_SERVING = b"\x08\x02"
+
+
+def failing(times: int, refuse: Any, code: grpc.StatusCode, *details: Any) -> Any:
+    """An answer to Count that fails at first."""
+    left = [times]
+
+    def count(_: Any, context: Any) -> pb.CountDocumentsResponse:
+        if left[0]:
+            left[0] -= 1
+            refuse(context, code, "not now", *details)
+        return pb.CountDocumentsResponse(count=3)
+
+    return count
+
+
+async def test_a_call_that_finds_nobody_is_sent_again(
+    client: Any, gateway: Any, refuse: Any
+) -> None:
+    gateway.count = failing(2, refuse, grpc.StatusCode.UNAVAILABLE)
+    assert await client.count("films") == 3
+    assert gateway.calls == 3
+
+
+async def test_a_large_request_is_sent_again_too(client: Any, gateway: Any, refuse: Any) -> None:
+    refused = [0]
+
+    def upsert(request: pb.UpsertRequest, context: Any) -> pb.UpsertResponse:
+        if not refused[0]:
+            refused[0] += 1
+            refuse(context, grpc.StatusCode.UNAVAILABLE, "not now")
+        return pb.UpsertResponse(results=[pb.UpsertResult()], applied=1, sequence=1)
+
+    gateway.upsert = upsert
+    result = await client.upsert("films", [Document(1, "x" * 2**20)])
+    assert result.raise_for_errors().applied == 1
+
+
+async def test_retries_end_with_the_deadline(client: Any, gateway: Any, refuse: Any) -> None:
+    gateway.count = failing(100, refuse, grpc.StatusCode.UNAVAILABLE)
+    began = time.monotonic()
+    with pytest.raises((sparsegate.Unavailable, sparsegate.DeadlineExceeded)):
+        await client.count("films", timeout=0.3)
+    assert time.monotonic() - began < 2
+
+
+async def test_an_overloaded_gateway_is_left_alone(
+    client: Any, gateway: Any, refuse: Any, details: Any
+) -> None:
+    hint = details.RetryInfo(retry_delay=Duration(nanos=250_000_000))
+    gateway.count = failing(1, refuse, grpc.StatusCode.RESOURCE_EXHAUSTED, hint)
+    with pytest.raises(sparsegate.ResourceExhausted) as caught:
+        await client.count("films")
+    assert caught.value.retry_after == 0.25
+    assert gateway.calls == 1
+
+
+async def test_every_call_has_a_deadline(client: Any, gateway: Any) -> None:
+    gateway.count = lambda *_: time.sleep(2)
+    began = time.monotonic()
+    with pytest.raises(sparsegate.DeadlineExceeded):
+        await client.count("films", timeout=0.1)
+    assert time.monotonic() - began < 1
+
+
+async def test_the_clients_own_deadline(gateway: Any) -> None:
+    seen = []
+
+    def count(_: Any, context: Any) -> pb.CountDocumentsResponse:
+        seen.append(context.time_remaining())
+        return pb.CountDocumentsResponse()
+
+    gateway.count = count
+    with sparsegate.Client(gateway.address) as client:
+        client.count("films")
+    with sparsegate.Client(gateway.address, timeout=5) as client:
+        client.count("films")
+    assert 25 < seen[0] < 31
+    assert 3 < seen[1] < 6
+
+
+async def test_headers_reach_the_gateway(gateway: Any) -> None:
+    with sparsegate.Client(gateway.address, metadata=[("x-tenant", "a")]) as client:
+        client.count("films", request_id="r1", metadata=[("x-extra", "b")])
+        assert gateway.metadata["x-request-id"] == "r1"
+        assert gateway.metadata["x-tenant"] == "a"
+        assert gateway.metadata["x-extra"] == "b"
+        client.count("films")
+        assert len(gateway.metadata["x-request-id"]) == 32
+
+
+async def test_an_error_knows_its_request(client: Any, gateway: Any, refuse: Any) -> None:
+    gateway.count = failing(1, refuse, grpc.StatusCode.NOT_FOUND)
+    with pytest.raises(sparsegate.NotFound) as caught:
+        await client.count("films", request_id="r2")
+    assert caught.value.request_id == "r2"
+
+
+async def test_an_error_without_details_keeps_its_code(client: Any, gateway: Any) -> None:
+    gateway.count = lambda _, context: context.abort(grpc.StatusCode.PERMISSION_DENIED, "go away")
+    with pytest.raises(sparsegate.PermissionDenied, match="go away"):
+        await client.count("films")
+
+
+async def test_details_that_are_none_do_not_hide_the_error(client: Any, gateway: Any) -> None:
+    def count(_: Any, context: Any) -> None:
+        context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff"),))
+        context.abort(grpc.StatusCode.NOT_FOUND, "gone")
+
+    gateway.count = count
+    with pytest.raises(sparsegate.NotFound, match="gone"):
+        await client.count("films")
+
+
+async def test_a_message_may_have_64_megabytes(client: Any, gateway: Any) -> None:
+    with pytest.raises(sparsegate.ResourceExhausted):
+        await client.upsert("films", [Document(1, "x" * (64 * 2**20))])
+    assert gateway.calls == 0
+
+
+async def test_documents_that_cannot_be_sent_are_not(client: Any, gateway: Any) -> None:
+    with pytest.raises(sparsegate.InvalidArgument) as caught:
+        await client.upsert("films", [Document(1), Document(2, payload={"n": 2**63})])
+    assert caught.value.field == "documents[1].payload.n"
+    assert gateway.calls == 0
+
+
+async def test_refused_documents_are_errors_at_their_place(
+    client: Any, gateway: Any, status_of: Any
+) -> None:
+    bad = status_of(grpc.StatusCode.INVALID_ARGUMENT, "no")
+    gateway.upsert = lambda *_: pb.UpsertResponse(
+        results=[pb.UpsertResult(truncated=True), pb.UpsertResult(error=bad)], applied=1, sequence=9
+    )
+    result = await client.upsert("films", [Document(1, "a"), Document(2, "b")])
+    assert (result.applied, result.sequence, result.truncated) == (1, 9, (0,))
+    assert list(result.errors) == [1]
+    with pytest.raises(sparsegate.InvalidArgument, match="no"):
+        result.raise_for_errors()
+
+
+async def test_scroll_all_walks_over_all_pages(gateway: Any) -> None:
+    with sparsegate.Client(gateway.address) as client:
+        ids = [document.id for document in client.scroll_all("films", page_size=4)]
+    assert ids == list(range(1, 11))
+    async with sparsegate.aio.Client(gateway.address) as client:
+        ids = [document.id async for document in client.scroll_all("films", page_size=4)]
+    assert ids == list(range(1, 11))
+    assert gateway.calls == 6
+
+
+async def test_wait_ready_waits_until_the_gateway_serves(client: Any, gateway: Any) -> None:
+    gateway.health = [NOT_SERVING, NOT_SERVING, *gateway.health]
+    await client.wait_ready(5)
+    assert len(gateway.health) == 1
+
+
+async def test_wait_ready_gives_up(client: Any, gateway: Any) -> None:
+    gateway.health = [NOT_SERVING]
+    with pytest.raises(sparsegate.DeadlineExceeded):
+        await client.wait_ready(0.2)
+
+
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [
+        ("encode", (["a"],)),
+        ("search", ("films", "a")),
+        ("scroll", ("films",)),
+        ("explain", ("films", "a", 1)),
+    ],
+)
+async def test_arguments_that_cannot_be_sent_are_named(
+    client: Any, method: str, args: tuple[Any, ...]
+) -> None:
+    bad = {
+        "encode": {"mode": "guess"},
+        "search": {"limit": -1},
+        "scroll": {"after": -5},
+        "explain": {"on_truncation": "cry"},
+    }[method]
+    with pytest.raises(sparsegate.InvalidArgument) as caught:
+        await getattr(client, method)(*args, **bad)
+    assert caught.value.field == next(iter(bad))
+
+
+async def test_one_text_is_no_sequence_of_its_letters(client: Any) -> None:
+    with pytest.raises(TypeError, match="list"):
+        await client.encode("text", mode="query")
