@@ -33,7 +33,10 @@ class GatewayProcess:
         """Args:
         sections: settings that differ from the defaults: `inference={"backend": "triton"}`.
         """
-        self._sections = {"server": {"port": 0, "metrics_port": 0}, "log": {"format": "json"}}
+        self._sections: dict[str, Mapping[str, Any]] = {
+            "server": {"port": 0, "metrics_port": 0},
+            "log": {"format": "json"},
+        }
         for name, section in sections.items():
             self._sections[name] = {**self._sections.get(name, {}), **section}
         self._process: subprocess.Popen[str] | None = None
