@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from sparsegate_server import settings
@@ -48,7 +49,7 @@ def pull(source: Source) -> None:
     """
     with progress(f"Pulling {source}") as report:
         pulled = pulling.pull(source, report)
-    out.print(f"{pulled.name}: {pulled.folder}", soft_wrap=True)
+    out.print(f"{pulled.name}: {pulled.folder}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -80,7 +81,11 @@ def export(
             output="terms" if output is OutputChoice.TERMS else "logits",
             report=report,
         )
-    out.print(f"{spec.name}: {folder / spec.name} [dim]{spec.fingerprint}[/dim]", soft_wrap=True)
+    out.print(
+        f"{spec.name}: {folder / spec.name}, fingerprint {spec.fingerprint}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command("list")
@@ -93,7 +98,12 @@ def list_models(repository: Repository = None) -> None:
         catalog.add_row(entry.name, f"{entry.parameters:,}", pulled, entry.description)
     out.print(catalog)
     exported = Table(
-        "model", "family", "output", "longest text", "fingerprint", title=f"Exported to {folder}"
+        "model",
+        "family",
+        "output",
+        "longest text",
+        "fingerprint",
+        title=f"Exported to {escape(str(folder))}",
     )
     for spec in exporting.exported(folder):
         longest = f"{spec.identity.max_length} tokens"

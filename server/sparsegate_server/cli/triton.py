@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from sparsegate_server import settings
 from sparsegate_server.cli.console import err, out, progress
@@ -103,9 +104,11 @@ def _check(repository: Path, names: Sequence[str], ports: Sequence[int]) -> None
     failed = 0
     for name, run in checks:
         try:
-            out.print(f"[green]✓[/green] {name}: {run()}", highlight=False, soft_wrap=True)
+            out.print(f"[green]✓[/green] {name}: {escape(run())}", highlight=False, soft_wrap=True)
         except SparsegateError as error:
             failed += 1
-            out.print(f"[red]✗[/red] {name}: {error.message}", highlight=False, soft_wrap=True)
+            out.print(
+                f"[red]✗[/red] {name}: {escape(error.message)}", highlight=False, soft_wrap=True
+            )
     if failed:
         raise TritonPreflightError(f"{failed} of {len(checks)} checks failed")
