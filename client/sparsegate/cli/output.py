@@ -9,15 +9,21 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from sparsegate.errors import SparsegateError
 
 
 def show(*renderables: RenderableType) -> None:
     """Prints tables and text."""
-    console = Console(highlight=False)
+    console = Console()
     for renderable in renderables:
-        console.print(renderable)
+        console.print(cell(renderable) if isinstance(renderable, str) else renderable)
+
+
+def cell(text: str) -> Text:
+    """Text as it is: no markup is read in it, and no control characters reach the terminal."""
+    return Text(_printable(text))
 
 
 def show_json(value: object) -> None:
@@ -27,7 +33,11 @@ def show_json(value: object) -> None:
 
 def complain(message: str) -> None:
     """Prints one line to stderr."""
-    print(f"sparsegate: {' '.join(message.split())}", file=sys.stderr)
+    print(f"sparsegate: {' '.join(_printable(message).split())}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsegate.cli.ids import format_id
+from sparsegate.cli.output import cell
 from sparsegate.results import EncodedQuery, Encoding, Explanation, Hit, SearchResult, TokenizedText
 from sparsegate.types import Collection, Document, Model, SparseVector
 
@@ -33,11 +34,11 @@ def search_table(
     table.add_column("score", justify="right")
     table.add_column("id")
     for name in fields or ("text",):
-        table.add_column(_cell(name))
+        table.add_column(cell(name))
     for rank, hit in enumerate(result.hits, 1):
         shown = [hit.payload.get(name) for name in fields] if fields else [_gist(hit)]
         table.add_row(
-            str(rank), f"{hit.score:.4f}", _cell(format_id(hit.id)), *map(_value_cell, shown)
+            str(rank), f"{hit.score:.4f}", cell(format_id(hit.id)), *map(_value_cell, shown)
         )
     return table
 
@@ -58,7 +59,7 @@ def expansion_table(
     )
     greatest = rows[0][0] if rows else 1.0
     for weight, term_id, term in rows[:limit]:
-        table.add_row(_cell(term), str(term_id), f"{weight:.4f}", _bar(weight / greatest))
+        table.add_row(cell(term), str(term_id), f"{weight:.4f}", _bar(weight / greatest))
     _tell_rest(table, len(rows), limit)
     return table
 
@@ -82,7 +83,7 @@ def explanation_table(
     table.add_column("contribution", f"{explanation.score:.4f}", justify="right")
     for term in explanation.terms[:limit]:
         table.add_row(
-            _cell(term.term),
+            cell(term.term),
             f"{term.query_weight:.4f}",
             "×",
             f"{term.document_weight:.4f}",
@@ -101,7 +102,7 @@ def missing_terms(explanation: Explanation, limit: int = 10) -> Text:
         f"{term.term} {term.query_weight:.2f}" for term in explanation.missing[:limit]
     )
     more = len(explanation.missing) - limit
-    return _cell(f"Not in the document: {named}{f' and {more} more' if more > 0 else ''}.")
+    return cell(f"Not in the document: {named}{f' and {more} more' if more > 0 else ''}.")
 
 
 def tokens_table(text: TokenizedText, *, title: str | None = None) -> Table:
@@ -109,7 +110,7 @@ def tokens_table(text: TokenizedText, *, title: str | None = None) -> Table:
     for heading in ("token", "token id", "start", "end"):
         table.add_column(heading, justify="left" if heading == "token" else "right")
     for token in text.tokens:
-        table.add_row(_cell(token.text), str(token.id), str(token.start), str(token.end))
+        table.add_row(cell(token.text), str(token.id), str(token.start), str(token.end))
     if text.truncated:
         table.caption = "The text had more tokens than the model takes."
     return table
@@ -123,8 +124,8 @@ def collections_table(collections: Iterable[Collection]) -> Table:
         table.add_column(heading, justify="right")
     for item in collections:
         table.add_row(
-            _cell(item.name),
-            _cell(item.model),
+            cell(item.name),
+            cell(item.model),
             f"{item.documents:,}",
             str(item.shards),
             str(item.sequence),
@@ -139,10 +140,10 @@ def models_table(models: Iterable[Model]) -> Table:
     table.add_column("max tokens", justify="right")
     for item in models:
         table.add_row(
-            _cell(item.name),
-            _cell(item.family),
-            _cell(item.backend),
-            _cell(item.precision),
+            cell(item.name),
+            cell(item.family),
+            cell(item.backend),
+            cell(item.precision),
             "yes" if item.ready else "no",
             str(item.max_length),
         )
@@ -161,7 +162,7 @@ def documents_table(documents: Iterable[Document], *, with_vector: bool = False)
         ]
         if with_vector:
             cells.append(_snippet(_weights(document.vector)))
-        table.add_row(*map(_cell, cells))
+        table.add_row(*map(cell, cells))
     return table
 
 
@@ -179,7 +180,7 @@ def _table(
     title: str | None = None, *, show_header: bool = True, show_footer: bool = False
 ) -> Table:
     return Table(
-        title=None if title is None else _cell(title),
+        title=None if title is None else cell(title),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -190,7 +191,7 @@ def _table(
 
 def _tell_rest(table: Table, total: int, limit: int | None) -> None:
     if limit is not None and total > limit:
-        table.caption = f"{total - limit} more terms"
+        table.caption = f"and {total - limit} more"
 
 
 def _gist(hit: Hit) -> str:
@@ -217,12 +218,7 @@ def _weights(vector: SparseVector | None) -> str:
 def _value_cell(value: Any) -> Text:
     if value is None:
         return Text("")
-    return _cell(value if isinstance(value, str) else _json(value))
-
-
-def _cell(text: str) -> Text:
-    """Text as it is: no markup is read in it, and no control characters reach the terminal."""
-    return Text("".join(char if char.isprintable() else " " for char in text))
+    return cell(value if isinstance(value, str) else _json(value))
 
 
 def _bar(share: float) -> str:

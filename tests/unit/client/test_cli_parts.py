@@ -1,0 +1,198 @@
+"""Ids, JSON Lines, tables and the entry point of the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
+from sparsegate import (
+    EncodedQuery,
+    Explanation,
+    Hit,
+    InvalidArgument,
+    SearchResult,
+    SparseVector,
+    TermContribution,
+    Timings,
+)
+from sparsegate.cli.ids import format_id, parse_id
+from sparsegate.cli.jsonl import DocumentLines, parse_document
+from sparsegate.cli.options import IdType
+from sparsegate.cli.output import plain
+from sparsegate.cli.render import (
+    expansion_table,
+    explanation_table,
+    missing_terms,
+    search_table,
+)
+
+
+@given(st.integers(0, 2**64 - 1) | st.text(min_size=1) | st.integers().map(str))
+def test_an_id_is_read_as_it_is_shown(id: int | str) -> None:
+    back = parse_id(format_id(id))
+    assert back == id
+    assert type(back) is type(id)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "id"),
+    [
+        ("42", IdType.AUTO, 42),
+        ('"42"', IdType.AUTO, "42"),
+        ("42", IdType.STRING, "42"),
+        ('"42"', IdType.STRING, '"42"'),
+        ("007", IdType.AUTO, "007"),
+        ("-1", IdType.AUTO, "-1"),
+        ("tt001", IdType.AUTO, "tt001"),
+        ('"', IdType.AUTO, '"'),
+        ("٤٢", IdType.AUTO, "٤٢"),
+        ("42", IdType.INTEGER, 42),
+    ],
+)
+def test_ids_of_the_command_line(text: str, kind: IdType, id: int | str) -> None:
+    assert parse_id(text, kind) == id
+
+
+def test_an_integer_that_is_none() -> None:
+    with pytest.raises(typer.BadParameter):
+        parse_id("x", IdType.INTEGER)
+
+
+def test_a_line_is_a_document() -> None:
+    record = {"_id": "a", "text": "t", "title": "T", "n": 2**63 - 1, "list": [None, 1.5]}
+    document = parse_document(json.dumps(record).encode())
+    assert (document.id, document.text) == ("a", "t")
+    assert document.payload == {"title": "T", "n": 2**63 - 1, "list": [None, 1.5]}
+
+
+def test_a_line_with_a_payload_and_a_vector() -> None:
+    vector = {"indices": [1, 2], "values": [0.5, 1], "fingerprint": "f"}
+    record = {"id": 1, "title": "T", "payload": {"a": 1}, "vector": vector}
+    document = parse_document(json.dumps(record).encode(), join_title=True)
+    assert document.text == "T"
+    assert document.payload == {"a": 1}
+    assert document.vector == SparseVector([1, 2], [0.5, 1], "f")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[1]", "not a JSON object"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('{"text": "x"}', "exactly one of"),
+        ('{"id": 1, "_id": 2}', "exactly one of"),
+        ('{"id": 1.5}', "id: an id is an integer or a string"),
+        ('{"id": true}', "id: an id is an integer or a string"),
+        ('{"id": 1, "text": 5}', "text: not a string"),
+        ('{"id": 1, "payload": []}', "payload: not an object"),
+        ('{"id": 1, "payload": {}, "title": "x"}', "title: stands beside"),
+        ('{"id": 1, "vector": [1, 2]}', "vector: not an object"),
+        ('{"id": 1, "vector": {"indices": 1, "values": []}}', "vector: `indices`"),
+        ('{"id": 1, "vector": {"indices": [], "values": [], "x": 1}}', "vector: not an object"),
+    ],
+)
+def test_other_lines_are_refused(line: str, message: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_document(line.encode())
+    assert str(caught.value).startswith(message)
+
+
+def test_lines_are_counted_through_blank_and_bad_ones() -> None:
+    source = io.BytesIO(b'\n{"id": 1}\n{"id":\xff}\n  \n{"id": 2}')
+    documents = DocumentLines(source, join_title=False)
+    assert [document.id for document in documents] == [1, 2]
+    assert list(documents.lines) == [2, 5]
+    assert list(documents.errors) == [3]
+    assert documents.bytes_read == len(source.getvalue())
+
+
+def shown(table: Any) -> str:
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    console.print(table)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def found(*hits: Hit) -> SearchResult:
+    return SearchResult(hits, None, Timings(), False, False, "f", 1, 0)
+
+
+def test_hits_are_shown_as_they_are() -> None:
+    hostile = Hit("7", 1.25, {"name": "[bold]x[/bold]\x1b[31m"}, "line\none " + "y" * 500, None)
+    table = search_table(found(hostile), ["name", "absent"])
+    assert isinstance(table, Table)
+    assert '"7"' in shown(table)
+    assert "[bold]x[/bold] [31m" in shown(table)
+    assert "\x1b" not in shown(table)
+    snippet = shown(search_table(found(hostile)))
+    assert "line one" in snippet
+    assert "…" in snippet
+    assert "rank" in shown(search_table(found()))
+
+
+def test_terms_are_shown_by_weight() -> None:
+    query = EncodedQuery(SparseVector((1, 2, 3), (0.5, 2.0, 1.0)), ("low", "high", "middle"))
+    text = shown(expansion_table(query))
+    assert text.index("high") < text.index("middle") < text.index("low")
+    assert "low" not in shown(expansion_table(query, 2))
+    assert "and 1 more" in shown(expansion_table(query, 2))
+    shown(expansion_table(EncodedQuery(SparseVector((), ()), ())))
+
+
+def test_an_explanation_shows_factors_product_and_sum() -> None:
+    terms = (
+        TermContribution(1, "music", 2.0, 1.5, 3.0),
+        TermContribution(2, "song", 1.0, 0.25, 0.25),
+    )
+    missing = (TermContribution(3, "movie", 2.5, 0.0, 0.0),)
+    explanation = Explanation(7, 3.25, True, terms, missing, "f", False, False, 1, Timings())
+    text = shown(explanation_table(explanation))
+    assert text.index("2.0000") < text.index("×") < text.index("1.5000") < text.index("3.0000")
+    assert "3.2500" in text
+    assert "song" not in shown(explanation_table(explanation, 1))
+    assert "movie 2.50" in shown(missing_terms(explanation))
+    stranger = Explanation(7, 0.0, False, (), (), "f", False, False, 1, Timings())
+    assert "no shared term" in shown(explanation_table(stranger))
+    assert "every term" in shown(missing_terms(stranger))
+
+
+def test_results_become_json() -> None:
+    hit = Hit(1, 0.5, {"a": [1]}, None, SparseVector((1,), (0.5,)))
+    assert plain(found(hit))["hits"] == [
+        {
+            "id": 1,
+            "score": 0.5,
+            "payload": {"a": [1]},
+            "text": None,
+            "vector": {"indices": [1], "values": [0.5], "fingerprint": ""},
+        }
+    ]
+    error = InvalidArgument("bad", field="texts[0]", reason="BLANK_TEXT")
+    assert plain((error,)) == [
+        {
+            "error": {
+                "code": "INVALID_ARGUMENT",
+                "reason": "BLANK_TEXT",
+                "field": "texts[0]",
+                "message": "bad",
+            }
+        }
+    ]
+
+
+def test_the_missing_extra_is_named() -> None:
+    code = "import sys; sys.modules['typer'] = None; from sparsegate.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("pip install 'sparsegate[cli]'")
+    assert "Traceback" not in done.stderr
