@@ -76,7 +76,9 @@ class Stream(Generic[Sent, Received]):
         requests: AsyncIterator[Sent],
         metadata: Sequence[tuple[str, str]],
     ) -> None:
-        self._verdict: asyncio.Future[grpc.RpcError] = asyncio.get_running_loop().create_future()
+        self._verdict: asyncio.Future[grpc.aio.AioRpcError] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._call = method(requests, metadata=metadata)
         self._call.add_done_callback(self._note)
 
@@ -91,7 +93,10 @@ class Stream(Generic[Sent, Received]):
             async with asyncio.timeout(seconds):
                 return await anext(aiter(self._call), None)
         except grpc.aio.AioRpcError as error:
-            raise await self._servers(error) from None
+            verdict = await self._servers(error)
+        if verdict.code() is grpc.StatusCode.OK:
+            return None
+        raise verdict
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -101,7 +106,7 @@ class Stream(Generic[Sent, Received]):
         if status.details() != _WRITE_FAILED and not self._verdict.done():
             self._verdict.set_result(status)
 
-    async def _servers(self, error: grpc.aio.AioRpcError) -> grpc.RpcError:
+    async def _servers(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
         try:
             async with asyncio.timeout(_VERDICT_SECONDS):
                 return await self._verdict

@@ -1,1 +1,1 @@
-"""The client, written once for asyncio; `_sync` is generated from it by `tools/sync_client.py`."""
+"""The client, written once for asyncio; `_sync` is generated from it by `tools/unasync.py`."""

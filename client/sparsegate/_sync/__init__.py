@@ -1,1 +1,1 @@
-"""The synchronous client, generated from `_async` by `tools/sync_client.py`."""
+"""The synchronous client, generated from `_async` by `tools/unasync.py`."""

@@ -40,7 +40,7 @@ def test_every_method_says_what_it_raises(name: str) -> None:
 
 
 def test_the_committed_synchronous_client_is_the_generated_one() -> None:
-    script = ROOT / "tools" / "sync_client.py"
+    script = ROOT / "tools" / "unasync.py"
     done = subprocess.run(
         [sys.executable, script, "--check"], capture_output=True, text=True, check=False
     )
