@@ -16,7 +16,8 @@ _SHORTEST_RETRY = 0.05
 class BatchGate:
     """A bounded queue before the inference backend. Belongs to one event loop.
 
-    Urgent batches (queries) go before the others (bulk ingest), else first come, first served.
+    Urgent batches (queries) go before the others (bulk ingest), else first come, first served. A
+    quarter of the places is kept free of bulk, so that a query need not wait for one to end.
 
     Args:
         in_flight: batches that run side by side.
@@ -25,8 +26,10 @@ class BatchGate:
 
     def __init__(self, in_flight: int, waiting: int) -> None:
         self._in_flight = in_flight
-        self._free = in_flight
+        self._max_bulk = in_flight - in_flight // 4
         self._max_waiting = waiting
+        self._running = 0
+        self._bulk = 0
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._patient: deque[asyncio.Future[None]] = deque()
         self._seconds = 0.0
@@ -41,7 +44,7 @@ class BatchGate:
         Raises:
             Overloaded: they do not; `retry_after` estimates when the queue will be empty.
         """
-        if self.waiting + batches > self._free + self._max_waiting:
+        if self._running + self.waiting + batches > self._in_flight + self._max_waiting:
             seconds = self.waiting * self._seconds / self._in_flight
             raise Overloaded(
                 f"{self.waiting} batches are waiting for inference: retry later or send less",
@@ -59,43 +62,54 @@ class BatchGate:
         Raises:
             DeadlineExceeded: the deadline passed before the turn came.
         """
-        await self._enter(self._urgent if urgent else self._patient, deadline)
+        await self._enter(urgent, deadline)
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             yield
             self._seconds += _SMOOTHING * (loop.time() - started - self._seconds)
         finally:
-            self._leave()
+            self._leave(urgent)
 
-    async def _enter(self, lane: deque[asyncio.Future[None]], deadline: float | None) -> None:
+    async def _enter(self, urgent: bool, deadline: float | None) -> None:
         loop = asyncio.get_running_loop()
         late = DeadlineExceeded("the deadline passed while the text waited for inference")
         if deadline is not None and loop.time() >= deadline:
             raise late
-        if self._free:
-            self._free -= 1
-            return
+        lane = self._urgent if urgent else self._patient
         turn: asyncio.Future[None] = loop.create_future()
         lane.append(turn)
+        self._call()
         try:
             async with asyncio.timeout_at(deadline):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 # The turn came in the very moment of giving up: hand it on.
-                self._leave()
-            else:
+                self._leave(urgent)
+            elif turn in lane:
                 lane.remove(turn)
             if isinstance(error, TimeoutError):
                 raise late from None
             raise
 
-    def _leave(self) -> None:
-        for lane in (self._urgent, self._patient):
-            while lane:
-                turn = lane.popleft()
-                if not turn.done():
-                    turn.set_result(None)
-                    return
-        self._free += 1
+    def _leave(self, urgent: bool) -> None:
+        self._running -= 1
+        self._bulk -= not urgent
+        self._call()
+
+    def _call(self) -> None:
+        """Gives the free places to those that wait."""
+        while self._running < self._in_flight:
+            if self._urgent:
+                lane = self._urgent
+            elif self._patient and self._bulk < self._max_bulk:
+                lane = self._patient
+            else:
+                return
+            turn = lane.popleft()
+            if turn.done():
+                continue  # Given up, in this very step of the loop.
+            turn.set_result(None)
+            self._running += 1
+            self._bulk += lane is self._patient

@@ -114,9 +114,11 @@ class SpladeEncoder:
     ) -> list[_Row]:
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        async with self._gate.slot(urgent=mode is Mode.QUERY, deadline=deadline):
+        urgent = mode is Mode.QUERY
+        async with self._gate.slot(urgent=urgent, deadline=deadline):
             began = loop.time()
-            padded = pad([tokens[at].ids for at in batch.positions], batch.length)
+            ids = [tokens[at].ids for at in batch.positions]
+            padded = pad(ids, batch.length, urgent=urgent)
             left = None if deadline is None else max(0.0, deadline - began)
             outputs = await self._backend.infer(self.spec, padded, timeout=left)
             rows = await self._decode(outputs, padded)

@@ -40,8 +40,13 @@ input [
 output [
 {outputs}
 ]
-# No delay: whatever waits is batched, and a lone request is not held back.
-dynamic_batching {{ max_queue_delay_microseconds: 0 }}
+# No delay: whatever waits is batched, and a lone request is not held back. Level 1 is for queries,
+# which leave the queue before bulk.
+dynamic_batching {{
+  max_queue_delay_microseconds: 0
+  priority_levels: 2
+  default_priority_level: 2
+}}
 instance_group [ {{ kind: KIND_CPU count: 1 }} ]
 parameters {{ key: "intra_op_threads" value {{ string_value: "1" }} }}
 parameters {{ key: "{fingerprint_parameter}" value {{ string_value: "{fingerprint}" }} }}

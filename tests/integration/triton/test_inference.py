@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -127,6 +128,20 @@ async def test_a_model_of_another_fingerprint_is_refused(
     with pytest.raises(FingerprintMismatch):
         await backend.infer(other, row(2000))
     assert await backend.ready(terms)
+
+
+async def test_a_query_does_not_wait_behind_bulk(
+    chosen: Settings, terms: ModelSpec, backend: TritonBackend
+) -> None:
+    encoder = build_encoder(terms, chosen.models.repository / terms.name, backend, chosen)
+    started = time.monotonic()
+    bulk = asyncio.create_task(encoder.encode(["word " * 500] * 64, Mode.DOCUMENT))
+    await asyncio.sleep(0.2)
+    asked = time.monotonic()
+    await encoder.encode(["a movie about music"], Mode.QUERY)
+    waited = time.monotonic() - asked
+    await bulk
+    assert waited < (time.monotonic() - started) / 2
 
 
 async def test_timings_are_told(chosen: Settings, terms: ModelSpec, backend: TritonBackend) -> None:

@@ -108,3 +108,32 @@ async def test_a_cancelled_batch_hands_its_turn_on() -> None:
     room.let_out("third")
     await asyncio.gather(first, third)
     gate.admit(11)
+
+
+async def test_a_place_that_frees_as_its_next_owner_gives_up_goes_to_the_one_after() -> None:
+    gate = BatchGate(1, 10)
+    room = Room(gate)
+    first, second, third = (room.enter(name) for name in ("first", "second", "third"))
+    await settle()
+    # In one step of the loop, and in this order.
+    room.let_out("first")
+    second.cancel()
+    await settle()
+    assert room.inside == ["first", "third"]
+    room.let_out("third")
+    await asyncio.gather(first, third)
+    gate.admit(11)
+
+
+async def test_bulk_leaves_a_quarter_of_the_places_to_queries() -> None:
+    room = Room(BatchGate(4, 10))
+    names = ["d1", "d2", "d3", "d4", "q1"]
+    tasks = []
+    for name in names:
+        tasks.append(room.enter(name, urgent=name.startswith("q")))
+        await settle()
+    assert room.inside == ["d1", "d2", "d3", "q1"]
+    for name in names:
+        room.let_out(name)
+    await asyncio.gather(*tasks)
+    assert room.inside[-1] == "d4"
