@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import numpy as np
 import pytest
+
 from sparsegate_server.backends.base import CollectionConfig, Document, Fetched, IndexBackend
 from sparsegate_server.backends.embedded import EmbeddedBackend
 from sparsegate_server.errors import (

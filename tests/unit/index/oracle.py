@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from sparsegate_server.types import DocumentId, SparseVector
 
 Vector = dict[int, float]

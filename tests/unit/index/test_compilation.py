@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numba.core import event
+
 from sparsegate_server import index
 from sparsegate_server.index import kernels
 from sparsegate_server.index.kernels import registry

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from sparsegate_server.index import Collection, Entry, Record
 
 from .oracle import sparse

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sparsegate_server.errors import InvalidRequest
 from sparsegate_server.index import ids
 from sparsegate_server.types import DocumentId

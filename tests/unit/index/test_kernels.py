@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from sparsegate_server.errors import InvalidVector, UnknownTerm
 from sparsegate_server.index import kernels
 from sparsegate_server.index.forward import Forward
@@ -26,13 +27,15 @@ SCRATCH = Scratch()
 RECORD = Record(None, {})
 
 
-def segment_of(documents: list[Vector], first_key: int = 0, step: int = 1) -> Segment:
+def segment_of(
+    documents: list[Vector], first_key: int = 0, step: int = 1, born: int = 1
+) -> Segment:
     keys = Keys.of([(first_key + step * row).to_bytes(8, "big") for row in range(len(documents))])
     return Segment.build(
         keys,
         [RECORD] * len(documents),
         Forward.of(list(map(sparse, documents))),
-        np.ones(len(documents), np.uint64),
+        np.full(len(documents), born, np.uint64),
         VOCABULARY,
     )
 
@@ -43,12 +46,29 @@ def asked(query: Vector, limit: int, sequence: int = 1) -> Query:
 
 
 def found(
-    segment: Segment, query: Vector, limit: int, bar: np.float32 = NO_BAR
+    segment: Segment, query: Vector, limit: int, bar: np.float32 = NO_BAR, sequence: int = 1
 ) -> list[tuple[int, float]]:
-    candidates = segment.search(asked(query, limit), bar, SCRATCH)
+    candidates = segment.search(asked(query, limit, sequence), bar, SCRATCH)
     assert not SCRATCH.accumulator.any()
     pairs = zip(candidates.rows.tolist(), candidates.scores.tolist(), strict=True)
     return sorted(pairs, key=lambda hit: (-hit[1], hit[0]))
+
+
+def scanned(documents: list[Vector], query: Vector) -> dict[int, float]:
+    tail = Tail()
+    forward = Forward.of(list(map(sparse, documents)))
+    tail.reserve(len(documents), len(forward.terms))
+    keys = [bytes([row]) for row in range(len(documents))]
+    tail.append(keys, [RECORD] * len(documents), forward, 1)
+    candidates = tail.view().search(asked(query, 1), NO_BAR, SCRATCH)
+    assert not SCRATCH.table(VOCABULARY).any()
+    return dict(zip(candidates.rows.tolist(), candidates.scores.tolist(), strict=True))
+
+
+def dotted(document: Vector, query: Vector) -> float | None:
+    left, right = sparse(query), sparse(document)
+    total = kernels.dot(left.indices, left.values, right.indices, right.values)
+    return float(np.float32(total)) if total > 0 else None
 
 
 @given(st.lists(vectors, max_size=30), queries, limits)
@@ -57,6 +77,21 @@ def test_a_segment_finds_what_the_loop_finds(
 ) -> None:
     expected = oracle.search(dict(enumerate(documents)), query, limit)
     assert found(segment_of(documents), query, limit) == expected
+
+
+# Added in ascending order the small products vanish one by one, and the sum lies half way between
+# two float32; added the other way round they tip it to the upper one.
+ORDER_MATTERS = {0: 1.0, 1: 2.0**-24, 2: 2.0**-53, 3: 2.0**-53}
+
+
+def test_products_are_added_in_ascending_term_id() -> None:
+    ones = dict.fromkeys(ORDER_MATTERS, 1.0)
+    backwards = {3 - term: weight for term, weight in ORDER_MATTERS.items()}
+    for document, expected in ((ORDER_MATTERS, 1.0), (backwards, 1.0 + 2.0**-23)):
+        assert oracle.score(ones, document) == expected
+        assert found(segment_of([document]), ones, 1) == [(0, expected)]
+        assert scanned([document], ones) == {0: expected}
+        assert dotted(document, ones) == expected
 
 
 @given(st.lists(vectors, min_size=1, max_size=30), queries, limits, st.data())
@@ -81,21 +116,11 @@ def test_the_dead_are_not_found(documents: list[Vector], query: Vector, dead: se
 def test_a_forward_scan_and_a_dot_product_give_the_same_bits(
     documents: list[Vector], query: Vector
 ) -> None:
-    tail = Tail()
-    forward = Forward.of(list(map(sparse, documents)))
-    tail.reserve(len(documents), len(forward.terms))
-    keys = [bytes([row]) for row in range(len(documents))]
-    tail.append(keys, [RECORD] * len(documents), forward, 1)
-    scanned = tail.view().search(asked(query, 1), NO_BAR, SCRATCH)
-    assert not SCRATCH.table(VOCABULARY).any()
     expected = {row: oracle.score(query, vector) for row, vector in enumerate(documents)}
     hits = {row: score for row, score in expected.items() if score is not None}
-    assert dict(zip(scanned.rows.tolist(), scanned.scores.tolist(), strict=True)) == hits
+    assert scanned(documents, query) == hits
     for row, score in expected.items():
-        left, right = sparse(query), sparse(documents[row])
-        total = kernels.dot(left.indices, left.values, right.indices, right.values)
-        assert (total > 0) == (score is not None)
-        assert float(np.float32(total)) == (score or 0.0)
+        assert dotted(documents[row], query) == score
 
 
 def random_documents(count: int) -> list[Vector]:
@@ -167,7 +192,9 @@ def test_runs_of_keys_merge_in_order(runs: list[list[bytes]]) -> None:
 def test_a_merge_keeps_the_living_and_their_scores(
     parts: list[list[Vector]], dead: set[tuple[int, int]], query: Vector
 ) -> None:
-    segments = [segment_of(part, number, len(parts)) for number, part in enumerate(parts)]
+    segments = [
+        segment_of(part, number, len(parts), born=number + 1) for number, part in enumerate(parts)
+    ]
     living: dict[int, Vector] = {}
     for number, (segment, part) in enumerate(zip(segments, parts, strict=True)):
         rows = [row for row in range(len(part)) if (number, row) in dead]
@@ -178,9 +205,9 @@ def test_a_merge_keeps_the_living_and_their_scores(
     result = merged(segments, VOCABULARY)
     assert [int.from_bytes(result.key(row), "big") for row in range(result.rows)] == sorted(living)
     assert (result.dead == ALIVE).all()
-    assert (result.born == 1).all()
+    assert result.born.tolist() == [key % len(parts) + 1 for key in sorted(living)]
     expected = oracle.search(living, query, 100)
-    hits = found(result, query, 100)
+    hits = found(result, query, 100, sequence=len(parts))
     assert [(int.from_bytes(result.key(row), "big"), score) for row, score in hits] == expected
 
 

@@ -11,8 +11,6 @@ multiplication into the addition, and an accumulator is above zero if and only i
 shares a term with the query, even where the score rounds to 0.0 in float32.
 """
 
-# ruff: noqa: PLR0917 - a kernel is given plain arrays, one by one
-
 from __future__ import annotations
 
 import numpy as np

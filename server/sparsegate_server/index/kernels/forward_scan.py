@@ -1,7 +1,5 @@
 """Scoring through forward vectors: the same sum as `accumulate`, one document at a time."""
 
-# ruff: noqa: PLR0917 - a kernel is given plain arrays, one by one
-
 from __future__ import annotations
 
 import numpy as np

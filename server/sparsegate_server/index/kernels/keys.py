@@ -1,7 +1,5 @@
 """Searching and merging sorted byte strings that lie end to end in one array."""
 
-# ruff: noqa: PLR0917 - a kernel is given plain arrays, one by one
-
 from __future__ import annotations
 
 import numpy as np

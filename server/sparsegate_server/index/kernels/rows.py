@@ -1,7 +1,5 @@
 """Small walks over rows: check, move, look for the visible."""
 
-# ruff: noqa: PLR0917 - a kernel is given plain arrays, one by one
-
 from __future__ import annotations
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Exhaustive search of one segment: accumulate a window, select from it, go on."""
 
-# ruff: noqa: PLR0917 - a kernel is given plain arrays, one by one
-
 from __future__ import annotations
 
 import numpy as np

@@ -5,8 +5,6 @@ equals, largest row. Rows are offered in ascending order and rows are in id orde
 document has to beat the root, not to equal it: ties go to the smaller id without any comparison.
 """
 
-# ruff: noqa: PLR0917 - a kernel is given plain arrays, one by one
-
 from __future__ import annotations
 
 import numpy as np
