@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sparsegate_server.models.pull import pull
 from sparsegate_server.models.repository import export
 

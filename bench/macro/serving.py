@@ -29,6 +29,7 @@ from hdrh.histogram import HdrHistogram
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
 from sparsegate import Document
 from sparsegate.aio import Client
 from sparsegate_server.inference.tritonserver import TritonServer
@@ -82,7 +83,7 @@ class Texts:
 
 def load_texts(data: Path | None, most: int) -> Texts:
     if data is None:
-        movies = json.loads((ROOT / "tests/golden/movies.json").read_text())
+        movies = json.loads((ROOT / "examples/movies/movies.json").read_text())
         return Texts(
             "20 film descriptions", [m["movie_description"] for m in movies], list(QUESTIONS)
         )

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
+
 from sparsegate import Client, Document
 from sparsegate.cli.render import expansion_table, explanation_table, search_table
 from sparsegate_server.errors import SparsegateError, TritonPreflightError

@@ -6,27 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from sparsegate_server.launch import GatewayProcess
+from tests.golden import FILMS
 
 COMMAND = Path(sys.executable).with_name("sparsegate")
-MOVIES = json.loads((Path(__file__).parents[1] / "golden" / "movies.json").read_text())
 QUESTION = "A movie about music"
-SPINAL_TAP = next(film["id"] for film in MOVIES if film["movie_name"] == "This Is Spinal Tap")
+SPINAL_TAP = next(film["id"] for film in FILMS if film["movie_name"] == "This Is Spinal Tap")
 
 Done: TypeAlias = "subprocess.CompletedProcess[str]"
 Run: TypeAlias = Callable[..., Done]
-
-
-@pytest.fixture(scope="module")
-def address(model_repository: Path) -> Iterator[str]:
-    models = {"repository": model_repository, "names": ["splade-tiny"]}
-    with GatewayProcess(models=models, inference={"backend": "onnx"}) as gateway:
-        yield gateway.address
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +52,7 @@ def films(run: Run) -> str:
             "title": film["movie_name"],
             "minutes": film["movie_watch_time_min"],
         }
-        for film in MOVIES
+        for film in FILMS
     ]
     run("collections", "create", "films", "--shards", "2")
     stdin = "\n".join(map(json.dumps, lines))

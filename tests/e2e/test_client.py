@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from tests.golden import FILMS
+
 import sparsegate
 from sparsegate import Document, Search, SparseVector
-from sparsegate_server.launch import GatewayProcess
 
-MOVIES = json.loads((Path(__file__).parents[1] / "golden" / "movies.json").read_text())
 QUESTION = "A movie about music"
-
-
-@pytest.fixture(scope="module")
-def address(model_repository: Path) -> Iterator[str]:
-    models = {"repository": model_repository, "names": ["splade-tiny"]}
-    with GatewayProcess(models=models, inference={"backend": "onnx"}) as gateway:
-        yield gateway.address
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +20,7 @@ def client(address: str) -> Iterator[sparsegate.Client]:
         client.create_collection("films", shards=2)
         films = [
             Document(film["id"], film["movie_description"], payload={"name": film["movie_name"]})
-            for film in MOVIES
+            for film in FILMS
         ]
         result = client.upsert("films", films).raise_for_errors()
         assert (result.applied, client.count("films")) == (20, 20)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from sparsegate_server.types import SparseVector
 
 TOLERANCE = 1e-4
@@ -20,8 +21,10 @@ class Golden:
     vector: SparseVector
 
 
-def _read(name: str) -> Any:
-    return json.loads(Path(__file__).with_name(name).read_text())
+HERE = Path(__file__).parent
+FILMS: list[dict[str, Any]] = json.loads(
+    (HERE.parents[1] / "examples/movies/movies.json").read_text()
+)
 
 
 VECTORS = [
@@ -30,10 +33,9 @@ VECTORS = [
         each["tokens_used"],
         SparseVector(np.array(each["indices"], np.uint32), np.array(each["values"], np.float32)),
     )
-    for each in _read("splade_tiny.json")["vectors"]
+    for each in json.loads((HERE / "splade_tiny.json").read_text())["vectors"]
 ]
 NOT_BLANK = [each for each in VECTORS if each.text.strip()]
-FILMS: list[dict[str, Any]] = _read("movies.json")
 
 
 def difference(one: SparseVector, other: SparseVector) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+
 from sparsegate_server import errors
 from sparsegate_server.errors import Code, SparsegateError, code_of
 

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from sparsegate_server import settings
 from sparsegate_server.errors import FailedPrecondition
 

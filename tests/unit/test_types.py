@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sparsegate_server.errors import InvalidVector, UnknownTerm
 from sparsegate_server.types import MAX_WEIGHT, SparseVector
 

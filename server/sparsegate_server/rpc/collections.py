@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sparsegate.v1 import collection_pb2, collection_pb2_grpc
-
 from sparsegate_server.backends.base import CollectionStats, IndexBackend
 from sparsegate_server.rpc.interceptor import Context
 from sparsegate_server.search.collections import CollectionPlan

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 
 import numpy as np
-from sparsegate.v1 import common_pb2, search_pb2
 
+from sparsegate.v1 import common_pb2, search_pb2
 from sparsegate_server.backends.base import Document
 from sparsegate_server.encoders.base import OnTruncation
 from sparsegate_server.errors import InvalidDocument, InvalidRequest

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from sparsegate.v1 import document_pb2, document_pb2_grpc
-
 from sparsegate_server.backends.base import IndexBackend
 from sparsegate_server.errors import ShuttingDown, SparsegateError
 from sparsegate_server.rpc import call as calls

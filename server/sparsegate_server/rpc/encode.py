@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sparsegate.v1 import encode_pb2, encode_pb2_grpc
-
 from sparsegate_server.encoders.base import Encoder, Encoding, Mode, Tokenized
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.rpc import call as calls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sparsegate.v1 import model_pb2, model_pb2_grpc
-
 from sparsegate_server.encoders.base import Encoder
 from sparsegate_server.rpc.interceptor import Context
 from sparsegate_server.search.models import ServedModels

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sparsegate.v1 import search_pb2, search_pb2_grpc
-
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.rpc import call as calls
 from sparsegate_server.rpc import convert

@@ -7,6 +7,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
+
 from sparsegate.v1 import (
     collection_pb2,
     collection_pb2_grpc,
@@ -19,7 +20,6 @@ from sparsegate.v1 import (
     search_pb2,
     search_pb2_grpc,
 )
-
 from sparsegate_server.errors import FailedPrecondition
 from sparsegate_server.rpc.collections import CollectionServicer
 from sparsegate_server.rpc.contract import load_pool

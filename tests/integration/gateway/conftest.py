@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from sparsegate.v1 import (
     collection_pb2,
     collection_pb2_grpc,

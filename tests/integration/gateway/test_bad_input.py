@@ -9,6 +9,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
+from tests.integration.gateway.conftest import LIMITS, Wire
+
 from sparsegate.v1 import (
     collection_pb2,
     common_pb2,
@@ -17,8 +19,6 @@ from sparsegate.v1 import (
     model_pb2,
     search_pb2,
 )
-
-from tests.integration.gateway.conftest import LIMITS, Wire
 
 QUERY = encode_pb2.ENCODE_MODE_QUERY
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

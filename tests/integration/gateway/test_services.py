@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import struct
 from collections.abc import AsyncIterator
@@ -13,6 +12,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.golden import FILMS
+from tests.integration.gateway.conftest import Wire, settings_for
+
 from sparsegate.v1 import (
     collection_pb2,
     common_pb2,
@@ -23,9 +25,6 @@ from sparsegate.v1 import (
 )
 from sparsegate_server.app import Gateway
 
-from tests.integration.gateway.conftest import Wire, settings_for
-
-MOVIES = json.loads((Path(__file__).parents[2] / "golden" / "movies.json").read_text())
 QUESTION = "A movie about music"
 ID = common_pb2.DocumentId
 
@@ -40,14 +39,14 @@ def movie_documents() -> list[common_pb2.Document]:
                 "minutes": common_pb2.Value(int_value=movie["movie_watch_time_min"]),
             },
         )
-        for movie in MOVIES
+        for movie in FILMS
     ]
 
 
 async def load_movies(wire: Wire, name: str = "films", shards: int = 2) -> None:
     await wire.create(name, shards)
     upsert = document_pb2.UpsertRequest(collection=name, documents=movie_documents())
-    assert (await wire.documents.Upsert(upsert)).applied == len(MOVIES)
+    assert (await wire.documents.Upsert(upsert)).applied == len(FILMS)
 
 
 async def test_a_question_finds_the_film_that_shares_no_word_with_it(wire: Wire) -> None:
@@ -168,7 +167,7 @@ async def test_a_document_is_replaced_whole_and_deleted_for_good(wire: Wire) -> 
     )
     assert gone.deleted == 2
     count = await wire.documents.Count(document_pb2.CountDocumentsRequest(collection="films"))
-    assert count.count == len(MOVIES) - 2
+    assert count.count == len(FILMS) - 2
 
 
 async def test_scroll_pages_through_everything_in_id_order(wire: Wire) -> None:
@@ -375,7 +374,7 @@ async def test_stopping_finishes_what_was_accepted(model_repository: Path) -> No
         while not in_flight(gateway):  # noqa: ASYNC110 - a gauge has no event to wait for
             await asyncio.sleep(0.001)
         await gateway.stop()
-        assert (await accepted).applied == len(MOVIES)
+        assert (await accepted).applied == len(FILMS)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await wire.documents.Count(document_pb2.CountDocumentsRequest(collection="films"))
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE

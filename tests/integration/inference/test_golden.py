@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sparsegate_server import settings
 from sparsegate_server.encoders.base import Encoding, Mode
 from sparsegate_server.encoders.registry import build_encoders

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from sparsegate_server.inference.triton import TritonBackend
 from sparsegate_server.models.spec import ModelSpec
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+
 from sparsegate_server.encoders.base import EncodeTimings, Encoding, Mode
 from sparsegate_server.encoders.batching import pad
 from sparsegate_server.encoders.registry import build_encoder

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from sparsegate_server.errors import (
     DeadlineExceeded,
     InferenceUnavailable,

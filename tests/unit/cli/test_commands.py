@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from sparsegate_server.cli import main as cli
 from sparsegate_server.models.spec import ModelSpec
 from sparsegate_server.settings import Settings

@@ -12,10 +12,11 @@ from typing import Any
 
 import grpc
 import pytest
-import sparsegate
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2 as details_pb
 from google.rpc.status_pb2 import Status
+
+import sparsegate
 from sparsegate.v1 import document_pb2 as pb
 from sparsegate.v1.document_pb2_grpc import (
     DocumentServiceServicer,

@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
-import sparsegate
 from google.protobuf.duration_pb2 import Duration
+
+import sparsegate
 from sparsegate import Document
 from sparsegate.v1 import document_pb2 as pb
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table
+
 from sparsegate import (
     EncodedQuery,
     Explanation,

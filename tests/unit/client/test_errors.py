@@ -8,9 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
-import sparsegate
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.status_pb2 import Status
+
+import sparsegate
 from sparsegate._status import error_from_status
 from sparsegate.results import UploadSummary
 

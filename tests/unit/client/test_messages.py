@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sparsegate import Document, InvalidArgument, SparseVector
 from sparsegate._messages import (
     read_document,

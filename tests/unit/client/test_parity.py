@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import sparsegate
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sparsegate import InvalidArgument
 from sparsegate._payload import INT64_MAX, INT64_MIN, MAX_DEPTH, read_payload, write_payload
 from sparsegate.v1 import common_pb2 as pb

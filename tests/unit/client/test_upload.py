@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 import sparsegate
 from sparsegate import Document, UploadInterrupted
 from sparsegate._async.upload import WINDOW

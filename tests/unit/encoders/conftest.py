@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from sparsegate_server.encoders.gate import BatchGate
 from sparsegate_server.encoders.splade import SpladeEncoder
 from sparsegate_server.encoders.tokenizer import ModelTokenizer

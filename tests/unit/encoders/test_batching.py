@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sparsegate_server.encoders.batching import (
     LOGIT_BYTES_PER_BATCH,
     TOKENS_PER_BATCH,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from sparsegate_server.encoders.gate import BatchGate
 from sparsegate_server.errors import DeadlineExceeded, Overloaded
 

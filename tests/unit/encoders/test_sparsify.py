@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
+
 from sparsegate_server.encoders.sparsify import from_top_terms, pool, sparsify, top
 from sparsegate_server.types import SparseVector
 

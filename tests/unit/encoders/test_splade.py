@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from sparsegate_server.encoders.base import EncodeTimings, Encoding, Mode, OnTruncation
 from sparsegate_server.errors import (
     BlankText,

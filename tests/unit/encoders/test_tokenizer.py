@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from sparsegate_server.encoders.tokenizer import ModelTokenizer
 from sparsegate_server.errors import ModelSourceError, UnknownTerm
 from sparsegate_server.models.spec import ModelSpec

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from sparsegate_server.encoders.batching import pad
 from sparsegate_server.inference.dummy import DummyBackend
 from sparsegate_server.models.spec import ModelIdentity, ModelSpec

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sparsegate_server import settings
 from sparsegate_server.errors import (
     DeadlineExceeded,

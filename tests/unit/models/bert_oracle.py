@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+
 from sparsegate_server.models.checkpoint import Checkpoint
 
 Array = NDArray[np.float64]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+
 from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.inference.base import TokenBatch
 from sparsegate_server.inference.onnx import OnnxGraph

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+
 from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.models import pull as pulling
 from sparsegate_server.models.catalog import CATALOG

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from sparsegate_server.errors import ModelNotFound, ModelSourceError
 from sparsegate_server.models.pull import pull
 from sparsegate_server.models.repository import export, exported, load_specs

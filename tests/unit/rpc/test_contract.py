@@ -7,6 +7,7 @@ import sys
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from protovalidate import Validator
+
 from sparsegate.v1 import common_pb2, document_pb2
 from sparsegate_server.rpc.contract import load_pool, violations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sparsegate_server.search.explain import explain
 from sparsegate_server.types import SparseVector
 
