@@ -77,8 +77,8 @@ def generate(out: Path) -> None:
                 f"--plugin=protoc-gen-mypy_grpc={BIN / 'protoc-gen-mypy_grpc'}",
                 f"--python_out={client}",
                 f"--grpc_python_out={client}",
-                f"--mypy_out={client}",
-                f"--mypy_grpc_out={client}",
+                f"--mypy_out=quiet:{client}",
+                f"--mypy_grpc_out=quiet:{client}",
                 *sources,
             ]
         )
