@@ -49,14 +49,14 @@ def plan(lengths: Sequence[tuple[int, int]], spec: ModelSpec, max_batch_size: in
     return batches
 
 
-def pad(rows: Sequence[NDArray[np.int32]], length: int, *, urgent: bool = False) -> TokenBatch:
+def pad(rows: Sequence[NDArray[np.int32]], length: int) -> TokenBatch:
     """Token ids int32 [n] of several texts, padded on the right to `length` tokens."""
     input_ids = np.zeros((len(rows), length), np.int32)
     attention_mask = np.zeros((len(rows), length), np.int32)
     for at, ids in enumerate(rows):
         input_ids[at, : len(ids)] = ids
         attention_mask[at, : len(ids)] = 1
-    return TokenBatch(input_ids, attention_mask, urgent)
+    return TokenBatch(input_ids, attention_mask)
 
 
 def _fitting(spec: ModelSpec, length: int) -> int:

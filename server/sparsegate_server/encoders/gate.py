@@ -16,17 +16,17 @@ _SHORTEST_RETRY = 0.05
 class BatchGate:
     """A bounded queue before the inference backend. Belongs to one event loop.
 
-    Urgent batches (queries) go before the others (bulk ingest), else first come, first served. A
-    quarter of the places is kept free of bulk, so that a query need not wait for one to end.
+    Urgent batches (queries) go before the others (bulk ingest), else first come, first served.
 
     Args:
         in_flight: batches that run side by side.
         waiting: batches that may wait for their turn.
+        bulk: how many of those that run may be bulk; all of them when None.
     """
 
-    def __init__(self, in_flight: int, waiting: int) -> None:
+    def __init__(self, in_flight: int, waiting: int, *, bulk: int | None = None) -> None:
         self._in_flight = in_flight
-        self._max_bulk = in_flight - in_flight // 4
+        self._max_bulk = in_flight if bulk is None else bulk
         self._max_waiting = waiting
         self._running = 0
         self._bulk = 0

@@ -21,10 +21,17 @@ _TRITON_BATCHES = 16
 
 
 def build_gate(settings: Settings) -> BatchGate:
-    """The queue before the backend; one for all models, because they share its cores."""
+    """The queue before the backend; one for all models, because they share its cores.
+
+    What is in Triton's own queue cannot be overtaken, so that bulk may fill only a quarter of the
+    places there. In this process a place is a core, and bulk may have them all.
+    """
     inference = settings.inference
-    own = _TRITON_BATCHES if inference.backend == "triton" else os.cpu_count() or 1
-    return BatchGate(inference.max_concurrent_batches or own, inference.max_waiting_batches)
+    remote = inference.backend == "triton"
+    own = _TRITON_BATCHES if remote else os.cpu_count() or 1
+    places = inference.max_concurrent_batches or own
+    bulk = max(1, places // 4) if remote else places
+    return BatchGate(places, inference.max_waiting_batches, bulk=bulk)
 
 
 def build_encoder(

@@ -114,11 +114,10 @@ class SpladeEncoder:
     ) -> list[_Row]:
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        urgent = mode is Mode.QUERY
-        async with self._gate.slot(urgent=urgent, deadline=deadline):
+        async with self._gate.slot(urgent=mode is Mode.QUERY, deadline=deadline):
             began = loop.time()
             ids = [tokens[at].ids for at in batch.positions]
-            padded = pad(ids, batch.length, urgent=urgent)
+            padded = pad(ids, batch.length)
             left = None if deadline is None else max(0.0, deadline - began)
             outputs = await self._backend.infer(self.spec, padded, timeout=left)
             rows = await self._decode(outputs, padded)

@@ -19,12 +19,10 @@ class TokenBatch:
     Attributes:
         input_ids: int32 [batch, length], zero where padded.
         attention_mask: int32 [batch, length], 1 for real tokens, else 0.
-        urgent: whether it goes before batches that are not, where a server has a queue of its own.
     """
 
     input_ids: NDArray[np.int32]
     attention_mask: NDArray[np.int32]
-    urgent: bool = False
 
 
 class InferenceBackend(Protocol):

@@ -79,8 +79,6 @@ class TritonBackend:
                         _input("attention_mask", batch.attention_mask),
                     ],
                     outputs=[triton.InferRequestedOutput(name) for name in names],
-                    # Level 1 leaves Triton's queue before level 2.
-                    priority=1 if batch.urgent else 2,
                     client_timeout=seconds,
                 )
         except TimeoutError:

@@ -40,14 +40,12 @@ input [
 output [
 {outputs}
 ]
-# No delay: whatever waits is batched, and a lone request is not held back. Level 1 is for queries,
-# which leave the queue before bulk.
-dynamic_batching {{
-  max_queue_delay_microseconds: 0
-  priority_levels: 2
-  default_priority_level: 2
-}}
-instance_group [ {{ kind: KIND_CPU count: 1 }} ]
+# No delay: whatever waits is batched, and a lone request is not held back. No priority levels
+# either: with them, requests stood still for up to a second at 32 clients. The gateway keeps its
+# bulk back instead.
+dynamic_batching {{ max_queue_delay_microseconds: 0 }}
+# Two processes of one thread each; measured on two cores, 1.6 times the throughput of one.
+instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 parameters {{ key: "intra_op_threads" value {{ string_value: "1" }} }}
 parameters {{ key: "{fingerprint_parameter}" value {{ string_value: "{fingerprint}" }} }}
 """

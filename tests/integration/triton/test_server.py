@@ -167,7 +167,7 @@ def test_too_little_shared_memory(
     docker = shutil.disk_usage("/")._replace(free=64 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: docker)
     preflight.check_shared_memory([terms])
-    with pytest.raises(TritonPreflightError, match="64 MB free and 320 MB are needed"):
+    with pytest.raises(TritonPreflightError, match="64 MB free and 640 MB are needed"):
         preflight.check_shared_memory([logits])
 
 

@@ -126,8 +126,8 @@ async def test_a_place_that_frees_as_its_next_owner_gives_up_goes_to_the_one_aft
     gate.admit(11)
 
 
-async def test_bulk_leaves_a_quarter_of_the_places_to_queries() -> None:
-    room = Room(BatchGate(4, 10))
+async def test_bulk_leaves_places_to_queries() -> None:
+    room = Room(BatchGate(4, 10, bulk=3))
     names = ["d1", "d2", "d3", "d4", "q1"]
     tasks = []
     for name in names:

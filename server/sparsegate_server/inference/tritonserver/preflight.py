@@ -22,9 +22,10 @@ _PYTHONS = ((3, 11), (3, 12))
 """Those that we support and that numpy below 2 has wheels for."""
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 _MEGABYTE = 2**20
-_ROOM = {"terms": 16 * _MEGABYTE, "logits": 320 * _MEGABYTE}
-"""Shared memory of one model. It grows to the largest batch that moved: for raw logits, two blocks
-of 128 MB, the most that the encoder asks for, while one reply leaves as the next one comes."""
+_ROOM = {"terms": 16 * _MEGABYTE, "logits": 640 * _MEGABYTE}
+"""Shared memory of one model. Each of its two processes grows to the largest batch that moved: for
+raw logits, two blocks of 128 MB, the most that the encoder asks for, while one reply leaves as the
+next one comes."""
 
 
 def machine_checks() -> list[tuple[str, Callable[[], str]]]:
