@@ -38,7 +38,7 @@ app.command()(triton.triton)
 def main() -> None:
     """Runs one command; a deliberate error ends it with one line and exit code 1."""
     try:
-        app()
+        app(prog_name="sparsegate-server")
     except SparsegateError as error:
         fail(error)
         sys.exit(1)
