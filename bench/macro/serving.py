@@ -158,9 +158,11 @@ async def fill(client: Client, documents: list[str]) -> None:
 
 
 def table(cells: dict[tuple[str, int, str], Cell]) -> Table:
-    shown = Table(title="Closed loop, one text a request", title_justify="left")
-    columns = ("", "clients", "inference", "texts/s", "p50 ms", "p95 ms", "p99 ms", "failed")
-    for column in (*columns, "texts/s, Triton ÷ in-process"):
+    shown = Table(
+        title="Closed loop, one text a request; latencies in ms; ratio: texts/s to in-process",
+        title_justify="left",
+    )
+    for column in ("", "clients", "inference", "texts/s", "ratio", "p50", "p95", "p99", "failed"):
         shown.add_column(column, justify="left" if column in {"", "inference"} else "right")
     for (operation, count, name), cell in cells.items():
         other = cells[operation, count, "onnx"]
@@ -169,9 +171,9 @@ def table(cells: dict[tuple[str, int, str], Cell]) -> Table:
             str(count),
             name,
             f"{cell.rate:.0f}",
+            f"{cell.rate / other.rate:.2f}" if name == "triton" else "",
             *(f"{cell.percentile(p):.1f}" for p in (50, 95, 99)),
             str(cell.failed),
-            f"{cell.rate / other.rate:.2f}" if name == "triton" else "",
             end_section=name == list(cells)[-1][2],
         )
     return shown
