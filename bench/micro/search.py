@@ -1,6 +1,6 @@
 """Times the embedded engine on encoded vectors: build, merge, search.
 
-    python bench/micro/search.py --data shared/data/wiki200k/vectors.npz
+    python bench/micro/search.py --data wiki200k/vectors.npz
 
 Weights are jittered as the data's description demands (a fixed seed, within ±1/128, in float32),
 so that nothing profits from their rounding to 1/64; the last line gives the figure without it.

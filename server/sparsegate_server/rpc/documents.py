@@ -48,11 +48,9 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
     ) -> AsyncIterator[document_pb2.UpsertStreamResponse]:
         """One batch is read only after the one before it was applied, so that flow control holds a
         fast client back."""
-        async for request in request_iterator:
+        async for request in _until(self._draining, request_iterator):
             reply = await self._upsert(request.upsert, Timings())
             yield document_pb2.UpsertStreamResponse(upsert=reply, batch=request.batch)
-            if self._draining.is_set():
-                raise ShuttingDown("the gateway is stopping: send the remaining batches again")
 
     async def Get(
         self, request: document_pb2.GetDocumentsRequest, context: Context
@@ -137,6 +135,30 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
             except SparsegateError as error:
                 drafts.append(error)
         return drafts
+
+
+async def _until(
+    draining: asyncio.Event, requests: AsyncIterator[document_pb2.UpsertStreamRequest]
+) -> AsyncIterator[document_pb2.UpsertStreamRequest]:
+    """The requests of a stream, until the client ends it.
+
+    Raises:
+        ShuttingDown: the gateway drains; also a stream that is only waiting ends then.
+    """
+    stop = asyncio.ensure_future(draining.wait())
+    try:
+        while not stop.done():
+            request = asyncio.ensure_future(anext(requests, None))
+            await asyncio.wait({request, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not request.done():
+                request.cancel()
+                break
+            if (received := request.result()) is None:
+                return
+            yield received
+    finally:
+        stop.cancel()
+    raise ShuttingDown("the gateway is stopping: send the batches without an answer again")
 
 
 def _reply(done: Upserted, timings: Timings) -> document_pb2.UpsertResponse:

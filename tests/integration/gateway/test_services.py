@@ -227,6 +227,39 @@ async def test_a_stream_ends_with_the_error_of_a_broken_batch(wire: Wire) -> Non
     assert len(acknowledged) == 1
 
 
+async def test_a_fast_client_is_held_back(wire: Wire) -> None:
+    """The client is asked for the next batch only as fast as batches are applied."""
+    await wire.create()
+    sent = 0
+
+    async def batches() -> AsyncIterator[document_pb2.UpsertStreamRequest]:
+        nonlocal sent
+        for _ in range(12):
+            sent += 1
+            # Some take the model's time, the others fill the wire.
+            slow = [common_pb2.Document(id=ID(number=n), text="band " * 600) for n in range(4)]
+            large = [
+                common_pb2.Document(
+                    id=ID(number=n),
+                    text="band " * 100_000,
+                    vector=common_pb2.SparseVector(indices=[n], values=[1]),
+                )
+                for n in range(4, 20)
+            ]
+            yield document_pb2.UpsertStreamRequest(
+                upsert=document_pb2.UpsertRequest(collection="films", documents=[*slow, *large])
+            )
+
+    ahead = []
+    acknowledged = 0
+    async for _ in wire.documents.UpsertStream(batches()):
+        ahead.append(sent - acknowledged)
+        acknowledged += 1
+    assert acknowledged == 12
+    # One being applied, one waiting in the gateway, one in gRPC's buffers, one being written.
+    assert max(ahead) <= 4
+
+
 async def test_payloads_come_back_exactly(wire: Wire) -> None:
     await wire.create()
     value = common_pb2.Value
@@ -361,6 +394,21 @@ async def test_overload_is_refused_early_with_a_hint(model_repository: Path) -> 
     for error in refused:
         assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert b"RetryInfo" in dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
+
+
+async def test_stopping_ends_a_stream_that_only_waits(model_repository: Path) -> None:
+    gateway = Gateway(settings_for(model_repository, server={"port": 0, "metrics_port": -1}))
+    await gateway.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
+        wire = Wire(channel, gateway)
+        await wire.create()
+        stream = wire.documents.UpsertStream()
+        upsert = document_pb2.UpsertRequest(collection="films", documents=movie_documents())
+        await stream.write(document_pb2.UpsertStreamRequest(upsert=upsert, batch=1))
+        assert (await stream.read()).batch == 1
+        await asyncio.wait_for(gateway.stop(), timeout=10)
+        assert await stream.code() == grpc.StatusCode.UNAVAILABLE
+        assert "stopping" in (await stream.details() or "")
 
 
 async def test_stopping_finishes_what_was_accepted(model_repository: Path) -> None:
