@@ -234,7 +234,7 @@ async def test_a_fast_client_is_held_back(wire: Wire) -> None:
 
     async def batches() -> AsyncIterator[document_pb2.UpsertStreamRequest]:
         nonlocal sent
-        for _ in range(12):
+        for _ in range(16):
             sent += 1
             # Some take the model's time, the others fill the wire.
             slow = [common_pb2.Document(id=ID(number=n), text="band " * 600) for n in range(4)]
@@ -255,9 +255,9 @@ async def test_a_fast_client_is_held_back(wire: Wire) -> None:
     async for _ in wire.documents.UpsertStream(batches()):
         ahead.append(sent - acknowledged)
         acknowledged += 1
-    assert acknowledged == 12
-    # One being applied, one waiting in the gateway, one in gRPC's buffers, one being written.
-    assert max(ahead) <= 4
+    assert acknowledged == 16
+    # gRPC's windows on both sides hold a few batches of 8 MB; without them all would be under way.
+    assert max(ahead) <= 8
 
 
 async def test_payloads_come_back_exactly(wire: Wire) -> None:
