@@ -150,6 +150,8 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await gateway.start()
-    await stopping.wait()
-    await gateway.stop()
+    try:
+        await gateway.start()
+        await stopping.wait()
+    finally:
+        await gateway.stop()

@@ -135,8 +135,11 @@ def load(file: Path | None = None, **overrides: object) -> Settings:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         if not where:  # the file itself cannot be read as TOML
+            in_file = named and "EnvSettingsSource" not in first["msg"]
+            source = f"settings file {named}" if in_file else "environment variables SPARSEGATE_…"
             raise FailedPrecondition(
-                f"settings file {named}: {first['msg']}", field="settings"
+                f'{source}: {first["msg"]} (a list is written as JSON: ["a", "b"])',
+                field="settings",
             ) from error
         raise FailedPrecondition(
             f"setting {where}: {first['msg']}. {DEFAULTS_FILE} explains every setting", field=where

@@ -55,6 +55,12 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, field: str) -> None
     assert caught.value.field == field
 
 
+def test_a_variable_that_cannot_be_read_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEGATE_MODELS__NAMES", "splade-tiny")
+    with pytest.raises(FailedPrecondition, match=r"environment variables.*models.*JSON"):
+        settings.load()
+
+
 @pytest.mark.parametrize("text", [None, "[server", "\x00"])
 def test_an_unreadable_file_is_named(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "mine.toml"

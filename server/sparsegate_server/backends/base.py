@@ -105,7 +105,11 @@ class Page:
 
 
 class IndexBackend(Protocol):
-    """Keeps collections. Every method that takes a collection's name raises CollectionNotFound."""
+    """Keeps collections. Every method that takes a collection's name raises CollectionNotFound.
+
+    Encoding takes time, in which a collection can be deleted and another one made under its name.
+    Whoever passes the `config` that the vectors were made for is told CollectionNotFound then.
+    """
 
     async def create_collection(self, config: CollectionConfig) -> CollectionStats:
         """Raises CollectionExists when the name is taken."""
@@ -123,7 +127,9 @@ class IndexBackend(Protocol):
         """What was fixed at creation, without waiting."""
         ...
 
-    async def upsert(self, name: str, documents: Sequence[Document]) -> WriteResult:
+    async def upsert(
+        self, name: str, documents: Sequence[Document], *, config: CollectionConfig | None = None
+    ) -> WriteResult:
         """Inserts or replaces whole documents, all of them at one sequence number. The last of
         several with one id wins."""
         ...
@@ -137,7 +143,13 @@ class IndexBackend(Protocol):
     async def scroll(self, name: str, *, after: DocumentId | None, limit: int) -> Page: ...
 
     async def search(
-        self, name: str, query: SparseVector, *, limit: int, with_documents: bool = False
+        self,
+        name: str,
+        query: SparseVector,
+        *,
+        limit: int,
+        with_documents: bool = False,
+        config: CollectionConfig | None = None,
     ) -> SearchResult:
         """The exact `limit` best documents.
 

@@ -93,8 +93,10 @@ class EmbeddedBackend:
     def config(self, name: str) -> CollectionConfig:
         return self._member(name).config
 
-    async def upsert(self, name: str, documents: Sequence[Document]) -> WriteResult:
-        member = self._member(name)
+    async def upsert(
+        self, name: str, documents: Sequence[Document], *, config: CollectionConfig | None = None
+    ) -> WriteResult:
+        member = self._member(name, config)
 
         def write() -> index.Written:
             return member.collection.upsert([_entry(document) for document in documents])
@@ -126,9 +128,15 @@ class EmbeddedBackend:
         return await self._read(read)
 
     async def search(
-        self, name: str, query: SparseVector, *, limit: int, with_documents: bool = False
+        self,
+        name: str,
+        query: SparseVector,
+        *,
+        limit: int,
+        with_documents: bool = False,
+        config: CollectionConfig | None = None,
     ) -> SearchResult:
-        collection = self._member(name).collection
+        collection = self._member(name, config).collection
 
         def read() -> SearchResult:
             ranking = collection.search(query, limit, with_entries=with_documents)
@@ -148,16 +156,23 @@ class EmbeddedBackend:
         for executor in (*writers, self._readers):
             await asyncio.to_thread(executor.shutdown)
 
-    def _member(self, name: str) -> _Member:
-        self._refuse_if_closed()
-        try:
-            return self._members[name]
-        except KeyError:
+    def _member(self, name: str, config: CollectionConfig | None = None) -> _Member:
+        """The collection of that name; where `config` is given, the very one that it is of."""
+        if self._closed:
+            raise ShuttingDown("the index is shutting down: retry later")
+        member = self._members.get(name)
+        if member is None:
             raise CollectionNotFound(
                 f"no collection is named {name!r}: create it first, or list the collections"
                 " to see their names",
                 field="collection",
-            ) from None
+            )
+        if config is not None and member.config is not config:
+            raise CollectionNotFound(
+                f"collection {name!r} was deleted and made anew meanwhile: send the request again",
+                field="collection",
+            )
+        return member
 
     async def _read(self, work: Callable[[], _Result]) -> _Result:
         self._refuse_if_closed()

@@ -96,6 +96,8 @@ class TritonBackend:
             async with asyncio.timeout(_READY_SECONDS):
                 if not await self._client.is_model_ready(spec.name):
                     return False
+                # Since the last look, another server may have come to this address.
+                self._verified.discard(spec.name)
                 await self._verify(spec)
         except (TimeoutError, InferenceServerException, grpc.RpcError, SparsegateError):
             return False

@@ -44,7 +44,10 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 PACKAGE = "/sparsegate.v1."
 REQUEST_ID = "x-request-id"
 LARGE = 65_536
-"""Bytes past which a message is worth a thread of its own."""
+"""Bytes past which serializing a message is worth a thread of its own."""
+
+LARGE_REQUEST = 4_096
+"""The same for parsing and checking, whose time grows with the items, however small they are."""
 
 _ITEMS = re.compile(r"^(?:upsert\.)?(?:documents|searches)\[(\d+)\]")
 """Paths below which a broken rule is the fault of one item, not of its batch."""
@@ -192,16 +195,16 @@ def _check_deadline(call: Call) -> None:
         raise DeadlineExceeded("the deadline had passed before the work began: allow more time")
 
 
-async def offload(size: int, function: Callable[..., T], *args: object) -> T:
+async def offload(size: int, function: Callable[..., T], *args: object, large: int = LARGE) -> T:
     """Calls a function here when its work is small, else in a thread."""
-    if size < LARGE:
+    if size < large:
         return function(*args)
     return await asyncio.to_thread(function, *args)
 
 
 async def _receive(raw: bytes, handler: Handler, call: Call) -> Message:
     parse = cast(Callable[[bytes], Message], handler.request_deserializer)
-    request, broken = await offload(len(raw), _parse, raw, parse)
+    request, broken = await offload(len(raw), _parse, raw, parse, large=LARGE_REQUEST)
     call.item_errors = _by_item(broken)
     return request
 

@@ -86,12 +86,14 @@ class RpcServer:
         Raises:
             FailedPrecondition: the address cannot be had.
         """
-        address = f"{settings.host}:{settings.port}"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"{host}:{settings.port}"
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise FailedPrecondition(
-                f"cannot listen on {address}: is another gateway running? Choose another --port",
+                f"cannot listen on {address}: choose another --port if one is listening there "
+                "already, or check --host",
                 field="server.port",
             ) from error
         await self._server.start()

@@ -10,6 +10,11 @@ from google.rpc.status_pb2 import Status
 from sparsegate_server.errors import InvalidRequest, SparsegateError, code_of
 
 DOMAIN = "sparsegate"
+MOST_VIOLATIONS = 8
+LONGEST_FIELD = 200
+LONGEST_TEXT = 400
+"""Metadata past 8 KiB is dropped on the way, and the whole status with it."""
+
 DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata that carries the Status; the name is gRPC's."""
 
@@ -39,8 +44,10 @@ def to_status(error: SparsegateError, request_id: str = "") -> Status:
             _pack(
                 error_details_pb2.BadRequest(
                     field_violations=[
-                        error_details_pb2.BadRequest.FieldViolation(field=f, description=text)
-                        for f, text in blamed
+                        error_details_pb2.BadRequest.FieldViolation(
+                            field=f[:LONGEST_FIELD], description=text[:LONGEST_TEXT]
+                        )
+                        for f, text in blamed[:MOST_VIOLATIONS]
                     ]
                 )
             )
@@ -51,7 +58,7 @@ def to_status(error: SparsegateError, request_id: str = "") -> Status:
         details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
     if request_id:
         details.append(_pack(error_details_pb2.RequestInfo(request_id=request_id)))
-    return Status(code=int(code_of(error)), message=describe(error), details=details)
+    return Status(code=int(code_of(error)), message=describe(error)[:LONGEST_TEXT], details=details)
 
 
 def describe(error: SparsegateError) -> str:

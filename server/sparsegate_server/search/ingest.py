@@ -98,7 +98,7 @@ class IngestPlan:
             else:
                 documents[at] = Document(draft.id, item.vector, draft.text, draft.payload)
                 results[at] = Applied(item.truncated, item.capped)
-        return Upserted(tuple(results), await self._write(collection, documents, timings))
+        return Upserted(tuple(results), await self._write(config, documents, timings))
 
     async def _encode_texts(
         self,
@@ -126,13 +126,14 @@ class IngestPlan:
         )
 
     async def _write(
-        self, collection: str, documents: dict[int, Document], timings: Timings
+        self, config: CollectionConfig, documents: dict[int, Document], timings: Timings
     ) -> int:
+        collection = config.name
         if not documents:
             return (await self._backend.get_collection(collection)).sequence
         with timings.searching():
             written = await self._backend.upsert(
-                collection, [documents[at] for at in sorted(documents)]
+                collection, [documents[at] for at in sorted(documents)], config=config
             )
         stats = await self._backend.get_collection(collection)
         self._metrics.collection_changed(collection, stats.documents, stats.segments)

@@ -134,7 +134,11 @@ class QueryPlan:
         name = query.config.name
         try:
             result = await self._backend.search(
-                name, query.vector, limit=search.limit, with_documents=search.with_documents
+                name,
+                query.vector,
+                limit=search.limit,
+                with_documents=search.with_documents,
+                config=query.config,
             )
         except SparsegateError as error:
             return error

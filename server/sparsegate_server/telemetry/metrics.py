@@ -8,6 +8,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import start_http_server
 
+from sparsegate_server.errors import FailedPrecondition
+
 _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -90,12 +92,22 @@ class Metrics:
 class MetricsServer:
     """A running /metrics endpoint.
 
+    Raises:
+        FailedPrecondition: the port cannot be had.
+
     Attributes:
         port: where it listens.
     """
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
-        self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        try:
+            self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        except OSError as error:
+            raise FailedPrecondition(
+                f"cannot serve metrics on {host}:{port} ({error.strerror}): choose another "
+                "--metrics-port, or -1 for none",
+                field="server.metrics_port",
+            ) from error
         self.port: int = self._server.server_port
 
     def close(self) -> None:

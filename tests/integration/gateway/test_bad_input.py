@@ -471,6 +471,33 @@ async def test_unsorted_vectors_are_sorted(films: Wire) -> None:
     assert list(got.documents[0].vector.values) == [2, 1]
 
 
+async def test_a_thousand_broken_rules_still_fit_into_the_reply(films: Wire) -> None:
+    ids = [ID(name="")] * 1000
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await films.documents.Delete(
+            document_pb2.DeleteDocumentsRequest(collection="films", ids=ids)
+        )
+    code, reason, fields = details(caught.value)
+    assert (code, reason, fields[0]) == (INVALID, "INVALID_REQUEST", "ids[0].name")
+    assert "999 more" in (caught.value.details() or "")
+
+
+async def test_a_collection_made_anew_gets_nothing_meant_for_the_old_one(films: Wire) -> None:
+    documents = [document(id=ID(number=n), text=LONG) for n in range(20)]
+    upsert = films.documents.Upsert(
+        document_pb2.UpsertRequest(collection="films", documents=documents)
+    )
+    writing = asyncio.ensure_future(upsert)
+    await asyncio.sleep(0.1)
+    await films.collections.Delete(collection_pb2.DeleteCollectionRequest(name="films"))
+    await films.create("films")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await writing
+    assert details(caught.value)[:2] == (grpc.StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND")
+    count = await films.documents.Count(document_pb2.CountDocumentsRequest(collection="films"))
+    assert count.count == 0
+
+
 async def test_bytes_that_are_no_message_are_refused(films: Wire) -> None:
     call = films.channel.unary_unary("/sparsegate.v1.SearchService/Search")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
