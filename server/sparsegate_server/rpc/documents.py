@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from sparsegate.v1 import document_pb2, document_pb2_grpc
-from sparsegate_server.backends.base import IndexBackend
+from sparsegate_server.backends.base import Fetched, IndexBackend, Page
 from sparsegate_server.errors import ShuttingDown, SparsegateError
 from sparsegate_server.rpc import call as calls
 from sparsegate_server.rpc import convert
@@ -17,6 +17,10 @@ from sparsegate_server.search.collections import CollectionPlan
 from sparsegate_server.search.ingest import Applied, Draft, IngestPlan, Upserted
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.settings import Limits
+from sparsegate_server.types import DocumentId
+
+DOCUMENT_BYTES = 1_000
+"""A guess, to tell long replies, which are built in a thread, from short ones."""
 
 
 class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
@@ -59,18 +63,8 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
         config = self._backend.config(request.collection)
         ids = [convert.id_from(id) for id in request.ids]
         found = await self._backend.get(request.collection, ids)
-        reply = document_pb2.GetDocumentsResponse()
-        for id, document in zip(ids, found.documents, strict=True):
-            if document is None:
-                reply.missing.append(convert.id_to(id))
-            else:
-                convert.document_to(
-                    document,
-                    reply.documents.add(),
-                    config.fingerprint,
-                    with_vector=request.with_vector,
-                )
-        return reply
+        size = len(ids) * DOCUMENT_BYTES
+        return await offload(size, _found, ids, found, config.fingerprint, request.with_vector)
 
     async def Delete(
         self, request: document_pb2.DeleteDocumentsRequest, context: Context
@@ -98,17 +92,8 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
             after=convert.id_from(request.after) if request.HasField("after") else None,
             limit=request.limit,
         )
-        reply = document_pb2.ScrollDocumentsResponse(sequence=page.sequence)
-        for document in page.documents:
-            convert.document_to(
-                document,
-                reply.documents.add(),
-                config.fingerprint,
-                with_vector=request.with_vector,
-            )
-        if page.next_after is not None:
-            reply.next_after.CopyFrom(convert.id_to(page.next_after))
-        return reply
+        size = len(page.documents) * DOCUMENT_BYTES
+        return await offload(size, _page, page, config.fingerprint, request.with_vector)
 
     async def _upsert(
         self, request: document_pb2.UpsertRequest, timings: Timings
@@ -159,6 +144,29 @@ async def _until(
     finally:
         stop.cancel()
     raise ShuttingDown("the gateway is stopping: send the batches without an answer again")
+
+
+def _found(
+    ids: Sequence[DocumentId], found: Fetched, fingerprint: str, with_vector: bool
+) -> document_pb2.GetDocumentsResponse:
+    reply = document_pb2.GetDocumentsResponse()
+    for id, document in zip(ids, found.documents, strict=True):
+        if document is None:
+            reply.missing.append(convert.id_to(id))
+        else:
+            message = reply.documents.add()
+            convert.document_to(document, message, fingerprint, with_vector=with_vector)
+    return reply
+
+
+def _page(page: Page, fingerprint: str, with_vector: bool) -> document_pb2.ScrollDocumentsResponse:
+    reply = document_pb2.ScrollDocumentsResponse(sequence=page.sequence)
+    for document in page.documents:
+        message = reply.documents.add()
+        convert.document_to(document, message, fingerprint, with_vector=with_vector)
+    if page.next_after is not None:
+        reply.next_after.CopyFrom(convert.id_to(page.next_after))
+    return reply
 
 
 def _reply(done: Upserted, timings: Timings) -> document_pb2.UpsertResponse:

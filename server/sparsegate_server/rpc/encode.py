@@ -9,11 +9,14 @@ from sparsegate_server.encoders.base import Encoder, Encoding, Mode, Tokenized
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.rpc import call as calls
 from sparsegate_server.rpc import convert
-from sparsegate_server.rpc.interceptor import Context
+from sparsegate_server.rpc.interceptor import Context, offload
 from sparsegate_server.rpc.sizes import check_size
 from sparsegate_server.rpc.status import to_status
 from sparsegate_server.search.encode import EncodeOptions, EncodePlan
 from sparsegate_server.settings import Limits
+
+TOKEN_BYTES = 16
+"""About what one token takes in a reply; long replies are built in a thread."""
 
 _MODES = {
     encode_pb2.ENCODE_MODE_QUERY: Mode.QUERY,
@@ -59,9 +62,8 @@ class EncodeServicer(encode_pb2_grpc.EncodeServiceServicer):
     ) -> encode_pb2.TokenizeResponse:
         check_size("texts", len(request.texts), self._limits.max_texts)
         encoder, texts = await self._plan.tokenize(request.model, self._checked(request.texts))
-        return encode_pb2.TokenizeResponse(
-            texts=[_tokenized(text) for text in texts], model=encoder.spec.name
-        )
+        size = sum(len(text.tokens) for text in texts) * TOKEN_BYTES
+        return await offload(size, _tokenized_texts, texts, encoder.spec.name)
 
     def _checked(self, texts: Sequence[str]) -> list[str]:
         for at, text in enumerate(texts):
@@ -83,6 +85,10 @@ class EncodeServicer(encode_pb2_grpc.EncodeServiceServicer):
                 capped=item.capped,
             )
         )
+
+
+def _tokenized_texts(texts: Sequence[Tokenized], model: str) -> encode_pb2.TokenizeResponse:
+    return encode_pb2.TokenizeResponse(texts=map(_tokenized, texts), model=model)
 
 
 def _tokenized(text: Tokenized) -> encode_pb2.TokenizedText:
