@@ -151,8 +151,4 @@ def _with_own_vector(draft: Draft, config: CollectionConfig) -> Document | None:
         if draft.text is None:
             raise InvalidDocument("has neither text nor vector: give at least one", field="text")
         return None
-    try:
-        vector = draft.vector.accept(config)
-    except SparsegateError as error:
-        raise error.under("vector") from None
-    return Document(draft.id, vector, draft.text, draft.payload)
+    return Document(draft.id, draft.vector.accept(config), draft.text, draft.payload)

@@ -162,7 +162,7 @@ class QueryPlan:
                 config = self._backend.config(query.collection)
                 encoder = self._models.of_collection(config.model, config.fingerprint)
                 if isinstance(query.content, RawVector):
-                    outcomes[at] = Resolved(_accept(query.content, config), encoder, config)
+                    outcomes[at] = Resolved(query.content.accept(config), encoder, config)
                 else:
                     same = waiting.setdefault((encoder, query.on_truncation), [])
                     same.append((at, query.content, config))
@@ -196,13 +196,6 @@ class QueryPlan:
             )
         except SparsegateError as error:
             return [error] * len(texts)
-
-
-def _accept(raw: RawVector, config: CollectionConfig) -> SparseVector:
-    try:
-        return raw.accept(config)
-    except SparsegateError as error:
-        raise error.under("vector") from None
 
 
 def _resolved(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsegate_server.backends.base import CollectionConfig
+from sparsegate_server.errors import SparsegateError
 from sparsegate_server.search.models import check_fingerprint
 from sparsegate_server.types import SparseVector
 
@@ -30,8 +31,11 @@ class RawVector:
         """The vector, checked against its collection.
 
         Raises:
-            FingerprintMismatch, InvalidVector, UnknownTerm: with the field relative to the vector.
+            FingerprintMismatch, InvalidVector, UnknownTerm: with a field below `vector`.
         """
-        if self.fingerprint:
-            check_fingerprint(self.fingerprint, config.fingerprint, field="fingerprint")
-        return SparseVector.from_untrusted(self.indices, self.values, config.vocabulary_size)
+        try:
+            if self.fingerprint:
+                check_fingerprint(self.fingerprint, config.fingerprint, field="fingerprint")
+            return SparseVector.from_untrusted(self.indices, self.values, config.vocabulary_size)
+        except SparsegateError as error:
+            raise error.under("vector") from None
