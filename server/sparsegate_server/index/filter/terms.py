@@ -1,0 +1,166 @@
+"""Strings and the rows that hold them: a sorted dictionary with postings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from sparsegate_server.index import kernels
+from sparsegate_server.index.filter.bitmaps import Bitmaps, of_numbers, outside
+from sparsegate_server.index.filter.stored import Arrays, require_length, require_offsets, required
+from sparsegate_server.index.keys import Keys
+
+HEAVY: Final = 1024
+"""A term of so many rows has a bitmap as well, which is read faster than its postings."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """Distinct terms in byte order, each with its rows.
+
+    Attributes:
+        keys: the terms in UTF-8.
+        starts: int64 [terms + 1], term i has `rows[starts[i]:starts[i + 1]]`.
+        rows: uint32, strictly ascending in each term.
+        heavy: int64, the numbers of the terms that have a bitmap, ascending.
+        bitmaps: parallel to `heavy`.
+    """
+
+    keys: Keys
+    starts: NDArray[np.int64]
+    rows: NDArray[np.uint32]
+    heavy: NDArray[np.int64]
+    bitmaps: Bitmaps
+
+    @classmethod
+    def of(cls, keys: Keys, numbers: NDArray[Any], rows: NDArray[Any]) -> Terms:
+        """Terms from pairs of a key's number and a row, in any order, repeated or not.
+
+        Args:
+            keys: sorted and distinct; those without a pair are left out.
+            numbers, rows: integers of at most 32 bits, parallel.
+        """
+        pairs = numbers.astype(np.uint64) << np.uint64(32) | rows.astype(np.uint64)
+        pairs.sort()
+        pairs = pairs[np.diff(pairs, prepend=~pairs[:1]) != 0]
+        numbers = (pairs >> np.uint64(32)).astype(np.int64)
+        rows = pairs.astype(np.uint32)
+        heads = np.flatnonzero(np.diff(numbers, prepend=-1))
+        starts = np.append(heads, len(rows)).astype(np.int64)
+        heavy = np.flatnonzero(np.diff(starts) >= HEAVY)
+        bitmaps = Bitmaps.of([of_numbers(rows[starts[n] : starts[n + 1]]) for n in heavy.tolist()])
+        return cls(keys.take(numbers[heads]), starts, rows, heavy, bitmaps)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Terms], destinations: Sequence[NDArray[np.int64]]) -> Terms:
+        """The terms of several parts, their rows moved to `destinations`, -1 left out."""
+        keys, numbers = _united([part.keys for part in parts])
+        moved = [target[part.rows] for part, target in zip(parts, destinations, strict=True)]
+        spread = [
+            np.repeat(own, np.diff(part.starts)) for part, own in zip(parts, numbers, strict=True)
+        ]
+        rows = np.concatenate(moved)
+        kept = rows >= 0
+        return cls.of(keys, np.concatenate(spread)[kept], rows[kept])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All there is, as named one-dimensional arrays."""
+        return {
+            "terms": self.keys.blob,
+            "term_offsets": self.keys.offsets,
+            "starts": self.starts,
+            "rows": self.rows,
+            "heavy": self.heavy,
+            "bitmaps": self.bitmaps.blob,
+            "bitmap_offsets": self.bitmaps.offsets,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Terms:
+        """The inverse of `arrays`; nothing is copied.
+
+        Raises:
+            ValueError: the arrays are not those of `arrays()` or do not fit together.
+        """
+        blob = required(arrays, "terms", np.uint8)
+        offsets = required(arrays, "term_offsets", np.int64)
+        starts = required(arrays, "starts", np.int64)
+        rows = required(arrays, "rows", np.uint32)
+        heavy = required(arrays, "heavy", np.int64)
+        packed = required(arrays, "bitmaps", np.uint8)
+        packed_offsets = required(arrays, "bitmap_offsets", np.int64)
+        require_offsets("term_offsets", offsets, len(blob))
+        require_length("starts", starts, len(offsets))
+        require_offsets("starts", starts, len(rows))
+        require_offsets("bitmap_offsets", packed_offsets, len(packed))
+        require_length("bitmap_offsets", packed_offsets, len(heavy) + 1)
+        if (np.diff(heavy, prepend=-1, append=len(starts) - 1) <= 0).any():
+            raise ValueError(f"array heavy does not name some of {len(starts) - 1} terms in order")
+        return cls(Keys(blob, offsets), starts, rows, heavy, Bitmaps(packed, packed_offsets))
+
+    def with_any(self, terms: Iterable[str]) -> BitMap:
+        """The rows that hold one of `terms`."""
+        numbers = self._numbers(terms)
+        heavy = np.isin(numbers, self.heavy)
+        light = [self.rows[start:stop] for start, stop in self._spans(numbers[~heavy])]
+        found = of_numbers(np.concatenate([np.empty(0, np.uint32), *light]))
+        for number in numbers[heavy].tolist():
+            found |= self._with(number)
+        return found
+
+    def with_all(self, terms: Iterable[str]) -> BitMap:
+        """The rows that hold every one of `terms`, of which there must be one."""
+        wanted = set(terms)
+        numbers = self._numbers(wanted)
+        if len(numbers) < len(wanted):
+            return BitMap()
+        rarest_first = numbers[np.argsort(self.starts[numbers + 1] - self.starts[numbers])]
+        found = self._with(int(rarest_first[0]))
+        for number in rarest_first[1:].tolist():
+            if not found:
+                break
+            found &= self._with(number)
+        return found
+
+    def with_others(self, terms: Iterable[str]) -> BitMap:
+        """The rows that hold a term which is none of `terms`."""
+        return outside(self.rows, self._spans(self._numbers(terms)))
+
+    def _numbers(self, terms: Iterable[str]) -> NDArray[np.int64]:
+        """The numbers of those terms that are here, ascending."""
+        found = self.keys.find(Keys.of(sorted({encoded(term) for term in terms})))
+        return found[found >= 0]
+
+    def _spans(self, numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+        starts, stops = self.starts[numbers].tolist(), self.starts[numbers + 1].tolist()
+        return list(zip(starts, stops, strict=True))
+
+    def _with(self, number: int) -> BitMap:
+        place = int(np.searchsorted(self.heavy, number))
+        if place < len(self.heavy) and self.heavy[place] == number:
+            return self.bitmaps[place]
+        return of_numbers(self.rows[self.starts[number] : self.starts[number + 1]])
+
+
+def encoded(term: str) -> bytes:
+    # A lone surrogate cannot come over the wire; if one ever did, it must not stop an index.
+    return term.encode(errors="surrogatepass")
+
+
+def _united(parts: Sequence[Keys]) -> tuple[Keys, list[NDArray[np.int64]]]:
+    """The distinct keys of all parts in order, and for each part its keys' numbers there."""
+    keys = Keys.concatenated(parts)
+    runs = np.cumsum([0, *map(len, parts)])
+    order = kernels.merge_order(keys.blob, keys.offsets, runs)
+    ordered = keys.take(order)
+    # Equal keys lie side by side: the first is the one that a search for it comes upon.
+    places = kernels.lower_bounds(ordered.blob, ordered.offsets, ordered.blob, ordered.offsets)
+    first = places == np.arange(len(places))
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.cumsum(first) - 1
+    return ordered.take(np.flatnonzero(first)), np.split(numbers, runs[1:-1])
