@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from contextlib import suppress
 
-from sparsegate_server import index
 from sparsegate_server.backends.embedded import EmbeddedBackend
 from sparsegate_server.encoders.registry import build_encoders
 from sparsegate_server.inference.factory import build_backend
 from sparsegate_server.models.repository import load_specs
+from sparsegate_server.rpc import archives
 from sparsegate_server.rpc.collections import CollectionServicer
 from sparsegate_server.rpc.documents import DocumentServicer
 from sparsegate_server.rpc.encode import EncodeServicer
@@ -31,6 +32,7 @@ from sparsegate_server.telemetry.metrics import Metrics, MetricsServer
 logger = logging.getLogger(__name__)
 
 READY_POLL_SECONDS = 2.0
+SWITCH_SECONDS = 0.0005
 
 
 class Gateway:
@@ -53,10 +55,13 @@ class Gateway:
         self.metrics = Metrics()
         self._specs = load_specs(settings.models.repository, settings.models.names)
         self._inference = build_backend(settings, self._specs)
-        self._index = EmbeddedBackend(settings.index)
+        self._index = EmbeddedBackend(
+            settings.index, most_snapshot_bytes=settings.limits.max_snapshot_bytes
+        )
         encoders = build_encoders(self._specs, self._inference, settings)
         self._models = ServedModels(encoders, self._inference)
         self._draining = asyncio.Event()
+        self._incoming = settings.index.folder / "incoming"
         self._rpc = self._build_rpc()
         self._metrics_server: MetricsServer | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -69,7 +74,7 @@ class Gateway:
         return RpcServer(
             Gatekeeper(self._settings, self.metrics),
             encode=EncodeServicer(encode, limits),
-            collections=CollectionServicer(collections, backend),
+            collections=CollectionServicer(collections, backend, limits, self._incoming),
             documents=DocumentServicer(ingest, collections, backend, limits, self._draining),
             search=SearchServicer(QueryPlan(models, backend, encode, self.metrics), limits),
             models=ModelServicer(models),
@@ -77,12 +82,17 @@ class Gateway:
         )
 
     async def start(self) -> None:
-        """Warms the kernels up, listens, and reports itself healthy once its models can encode.
+        """Warms the kernels up, opens the collections, listens, and reports itself healthy once its
+        models can encode.
 
         Raises:
-            FailedPrecondition: the address or the metrics port cannot be had.
+            FailedPrecondition: the address, the metrics port or the data folder cannot be had.
+            StorageFull, CorruptStore: the data folder cannot be used.
         """
-        await asyncio.to_thread(index.warm_up)
+        await self._index.start()
+        await asyncio.to_thread(archives.clear, self._incoming)
+        for stats in await self._index.list_collections():
+            self.metrics.collection_changed(stats.config.name, stats.documents, stats.segments)
         await self._rpc.start(self._settings.server)
         self.port = self._rpc.port
         if self._settings.server.metrics_port >= 0:
@@ -100,6 +110,8 @@ class Gateway:
                 "port": self.port,
                 "metrics_port": self.metrics_port,
                 "inference": self._inference.name,
+                "data": str(self._settings.index.folder),
+                "unreadable_collections": self._index.problems(),
                 "models": [spec.name for spec in self._specs],
                 "ready": ready,
             },
@@ -141,6 +153,9 @@ def run(settings: Settings) -> None:
         SparsegateError: the gateway cannot start; the message says why.
     """
     logs.configure(settings.log)
+    # A search that comes back from a kernel waits for the GIL at most so long, whatever Python code
+    # background work is in; the default of 5 ms is several searches.
+    sys.setswitchinterval(SWITCH_SECONDS)
     asyncio.run(_serve(settings))
 
 

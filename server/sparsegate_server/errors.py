@@ -8,20 +8,30 @@
     │   ├── InvalidVector            NaN, infinite, negative, too large, duplicate or unequal
     │   ├── UnknownTerm              a term id outside the model's vocabulary
     │   ├── InvalidDocument          neither text nor vector, payload too large or too deep
+    │   ├── InvalidFilter            a field path, a date or a bound that cannot be understood
+    │   ├── SnapshotRefused          an archive that is damaged, too large, or not one of ours
     │   └── InvalidRequest           a field breaks a rule of the contract (names, limits, sizes)
     ├── NotFound
     │   ├── CollectionNotFound
     │   ├── DocumentNotFound
-    │   └── ModelNotFound
+    │   ├── ModelNotFound
+    │   └── SnapshotNotFound
     ├── AlreadyExists
     │   └── CollectionExists
     ├── FailedPrecondition       the state of the service forbids it
     │   ├── FingerprintMismatch      a vector, or a collection, made by another model
     │   ├── ModelSourceError         a model's files are missing, altered or not understood
+    │   ├── UnindexedFilter          a filter would read too many documents: create an index
+    │   ├── DataFolderLocked         another process has the data folder open
+    │   ├── DataFolderUnusable       missing rights, a read-only disk, a newer format
     │   └── TritonPreflightError     this machine cannot run the packaged Triton
     ├── ResourceExhausted
     │   ├── Overloaded               refused early; retry later
-    │   └── ReplyTooLarge            ask for less at a time
+    │   ├── ReplyTooLarge            ask for less at a time
+    │   └── StorageFull              no room on the disk; nothing was written
+    ├── DataLoss                 a file is damaged; names it and the way out
+    │   ├── CorruptIndex             `sparsegate-server index rebuild` makes the index anew
+    │   └── CorruptStore             restore a snapshot
     ├── DeadlineExceeded         the caller's deadline had passed before the work began
     ├── Unavailable              a part that we need is away; retrying may help
     │   ├── InferenceUnavailable
@@ -49,6 +59,7 @@ class Code(IntEnum):
     FAILED_PRECONDITION = 9
     INTERNAL = 13
     UNAVAILABLE = 14
+    DATA_LOSS = 15
 
 
 class SparsegateError(Exception):
@@ -117,6 +128,14 @@ class InvalidRequest(InvalidArgument):
     reason = "INVALID_REQUEST"
 
 
+class InvalidFilter(InvalidArgument):
+    reason = "INVALID_FILTER"
+
+
+class SnapshotRefused(InvalidArgument):
+    reason = "SNAPSHOT_REFUSED"
+
+
 class NotFound(SparsegateError):
     reason = "NOT_FOUND"
 
@@ -131,6 +150,10 @@ class DocumentNotFound(NotFound):
 
 class ModelNotFound(NotFound):
     reason = "MODEL_NOT_FOUND"
+
+
+class SnapshotNotFound(NotFound):
+    reason = "SNAPSHOT_NOT_FOUND"
 
 
 class AlreadyExists(SparsegateError):
@@ -157,6 +180,18 @@ class TritonPreflightError(FailedPrecondition):
     reason = "TRITON_PREFLIGHT"
 
 
+class UnindexedFilter(FailedPrecondition):
+    reason = "UNINDEXED_FILTER"
+
+
+class DataFolderLocked(FailedPrecondition):
+    reason = "DATA_FOLDER_LOCKED"
+
+
+class DataFolderUnusable(FailedPrecondition):
+    reason = "DATA_FOLDER_UNUSABLE"
+
+
 class ResourceExhausted(SparsegateError):
     reason = "RESOURCE_EXHAUSTED"
 
@@ -167,6 +202,22 @@ class Overloaded(ResourceExhausted):
 
 class ReplyTooLarge(ResourceExhausted):
     reason = "REPLY_TOO_LARGE"
+
+
+class StorageFull(ResourceExhausted):
+    reason = "STORAGE_FULL"
+
+
+class DataLoss(SparsegateError):
+    reason = "DATA_LOSS"
+
+
+class CorruptIndex(DataLoss):
+    reason = "CORRUPT_INDEX"
+
+
+class CorruptStore(DataLoss):
+    reason = "CORRUPT_STORE"
 
 
 class DeadlineExceeded(SparsegateError):
@@ -199,6 +250,7 @@ _CODES: dict[type[SparsegateError], Code] = {
     AlreadyExists: Code.ALREADY_EXISTS,
     FailedPrecondition: Code.FAILED_PRECONDITION,
     ResourceExhausted: Code.RESOURCE_EXHAUSTED,
+    DataLoss: Code.DATA_LOSS,
     DeadlineExceeded: Code.DEADLINE_EXCEEDED,
     Unavailable: Code.UNAVAILABLE,
     Internal: Code.INTERNAL,

@@ -7,6 +7,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ READY_SECONDS = 120.0
 
 class GatewayProcess:
     """Runs `sparsegate-server serve` on free loopback ports until the context ends.
+
+    Without a data folder in the settings it gets one of its own, which is deleted with the context.
+    After `kill` or `stop` it can be started again, on other ports, with the same data.
 
     Attributes:
         address: host:port of gRPC, once started.
@@ -39,6 +43,11 @@ class GatewayProcess:
         }
         for name, section in sections.items():
             self._sections[name] = {**self._sections.get(name, {}), **section}
+        self._data: tempfile.TemporaryDirectory[str] | None = None
+        if "folder" not in self._sections.get("index", {}):
+            self._data = tempfile.TemporaryDirectory(prefix="sparsegate-data-")
+            index = self._sections.get("index", {})
+            self._sections["index"] = {**index, "folder": self._data.name}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._listening: queue.Queue[dict[str, Any] | None] = queue.Queue()
@@ -63,6 +72,7 @@ class GatewayProcess:
             text=True,
             start_new_session=True,  # a Ctrl-C is for the parent, which stops us in order
         )
+        self._listening = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
@@ -82,21 +92,26 @@ class GatewayProcess:
             return 0
         self._process.terminate()
         try:
-            code = self._process.wait(timeout)
+            self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._process.wait()
+            self._process.kill()
+        return self._reap()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._reap()
+
+    def _reap(self) -> int:
+        assert self._process is not None
+        code = self._process.wait()
         if self._reader is not None:
             self._reader.join()
         if self._process.stderr is not None:
             self._process.stderr.close()
         self._process = None
         return code
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash would."""
-        if self._process is not None:
-            self._process.kill()
 
     def __enter__(self) -> GatewayProcess:
         self.start()
@@ -109,6 +124,8 @@ class GatewayProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        if self._data is not None:
+            self._data.cleanup()
 
     def _variables(self) -> dict[str, str]:
         """The settings as environment variables, which every platform passes on alike."""

@@ -61,8 +61,11 @@ class Triton(_Section):
 
 
 class Index(_Section):
+    folder: Path = Path("data")
     threads: int = Field(0, ge=0)
     tail_documents: int = Field(1024, ge=1)
+    max_unindexed_documents: int = Field(20_000, ge=0)
+    scrub_hours: float = Field(24.0, ge=0)
 
 
 class Limits(_Section):
@@ -73,7 +76,9 @@ class Limits(_Section):
     max_text_bytes: int = Field(1_048_576, ge=1)
     max_payload_bytes: int = Field(65_536, ge=0)
     max_payload_depth: int = Field(16, ge=1, le=32)
+    max_reply_bytes: int = Field(33_554_432, ge=1)
     max_message_bytes: int = Field(67_108_864, ge=65_536)
+    max_snapshot_bytes: int = Field(68_719_476_736, ge=1)
 
 
 class Log(_Section):

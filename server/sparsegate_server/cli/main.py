@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from sparsegate_server.cli import model, serve, triton
+from sparsegate_server.cli import index, model, serve, triton
 from sparsegate_server.cli.console import fail
 from sparsegate_server.errors import SparsegateError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
     """,
 )
 app.add_typer(model.app, name="model")
+app.add_typer(index.app, name="index")
 app.command()(serve.serve)
 app.command()(triton.triton)
 

@@ -65,6 +65,13 @@ def serve(
     repository: Annotated[
         Path | None, typer.Option(help="The model repository.", show_default=_SETTING)
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder that keeps collections; one process at a time.",
+            show_default=_SETTING,
+        ),
+    ] = None,
     log_format: Annotated[
         LogChoice | None, typer.Option(help="Form of the log lines.", show_default=_SETTING)
     ] = None,
@@ -81,6 +88,7 @@ def serve(
             models={"names": model or None, "repository": repository},
             inference={"backend": inference.value if inference else None},
             triton={"url": triton_url},
+            index={"folder": data},
             log={"format": log_format.value if log_format else None},
         ),
     )

@@ -1,27 +1,9 @@
-"""The embedded engine: a sharded inverted index that knows neither text nor models."""
+"""The embedded engine: a durable, sharded inverted index that knows no models."""
 
-from sparsegate_server.index.collection import Collection
+from sparsegate_server.index.collection import Collection, Tuning
 from sparsegate_server.index.kernels import warm_up
-from sparsegate_server.index.values import (
-    Entry,
-    Fetched,
-    Match,
-    Ranking,
-    Record,
-    Size,
-    Slice,
-    Written,
-)
+from sparsegate_server.index.maintenance import Maintenance
+from sparsegate_server.index.recovery import Parameters
+from sparsegate_server.index.values import Size
 
-__all__ = [
-    "Collection",
-    "Entry",
-    "Fetched",
-    "Match",
-    "Ranking",
-    "Record",
-    "Size",
-    "Slice",
-    "Written",
-    "warm_up",
-]
+__all__ = ["Collection", "Maintenance", "Parameters", "Size", "Tuning", "warm_up"]

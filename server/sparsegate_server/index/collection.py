@@ -1,305 +1,419 @@
-"""A collection: documents in shards, one increasing sequence number, searches at one instant."""
+"""A collection: a store, an index over it, one writer, any number of readers, background work."""
 
 from __future__ import annotations
 
-import heapq
 import threading
-from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sparsegate_server.errors import DocumentNotFound, InvalidRequest, InvalidVector, UnknownTerm
-from sparsegate_server.index import ids, kernels
-from sparsegate_server.index.fan_out import fan_out
-from sparsegate_server.index.forward import Forward
-from sparsegate_server.index.part import NO_BAR, Candidates, Part, Query, Scratch
-from sparsegate_server.index.ranking import best
-from sparsegate_server.index.shard import Rows, Shard
-from sparsegate_server.index.values import Entry, Fetched, Match, Ranking, Size, Slice, Written
+from sparsegate_server.errors import InvalidRequest, Overloaded, SparsegateError
+from sparsegate_server.filters import TEXT_FIELD, FieldKind, Filter
+from sparsegate_server.index import kernels, recovery
+from sparsegate_server.index.archive import Archived, write_archive
+from sparsegate_server.index.filter import evaluate
+from sparsegate_server.index.filtering import Filtering
+from sparsegate_server.index.hydration import Hydration
+from sparsegate_server.index.maintenance import Job, Maintenance
+from sparsegate_server.index.reader import Reader
+from sparsegate_server.index.scrub import Scrub
+from sparsegate_server.index.sealing import Dropped, Sealing
+from sparsegate_server.index.values import Size
+from sparsegate_server.index.writer import Writer
+from sparsegate_server.index.writes import Step, Writes, digest_of, prepare
+from sparsegate_server.operations import (
+    WHOLE,
+    Counted,
+    Document,
+    Fetched,
+    Page,
+    PayloadChange,
+    SearchOptions,
+    SearchResult,
+    Selection,
+    Standing,
+    StreamBatch,
+    Target,
+    WriteResult,
+)
 from sparsegate_server.types import DocumentId, SparseVector
 
-_scratch: Final = Scratch()
+_CROWDED: Final = 16
+"""Tails of so many times their size hold writes back until they are sealed."""
+
+_PATIENCE_SECONDS: Final = 30.0
+_PURGED_AT_ONCE: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Snapshot:
-    """All that a read needs, published by one assignment: a write is seen whole, in all shards,
-    or not at all.
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What may differ from one start to the next.
 
     Attributes:
-        shards: the parts of every shard.
-        lanes: the same parts, dealt to the threads of a search.
+        tail_documents: new documents that are kept unsorted before they are sealed.
+        most_unindexed: sealed documents that one filter may read from the store.
+        threads: how many threads one search may use, the calling one included.
+        scrub_seconds: pause between two readings of all files in the background; 0 for none.
     """
 
-    sequence: int
-    documents: int
-    segments: int
-    shards: tuple[tuple[Part, ...], ...]
-    lanes: tuple[tuple[Part, ...], ...]
+    tail_documents: int = 1024
+    most_unindexed: int = 20_000
+    threads: int = 1
+    scrub_seconds: float = 0.0
 
 
 class Collection:
-    """Reads never wait for writes; writes go one at a time, whichever thread they come from.
+    """An open collection. Writes are durable and visible when they return; reads never wait.
 
     Args:
-        vocabulary: term ids are below it.
-        shards: number of parts, by hash of the id.
-        tail_documents: how many new documents a shard keeps unsorted.
-        threads: how many threads one search may use, the calling one included.
-        pool: where the others come from; None if `threads` is 1.
+        folder: of the collection, made by `recovery.create`.
+        pool: where the threads of a search come from; None if `tuning.threads` is 1.
+        maintenance: who seals and merges in the background; without it, that is up to the caller.
+
+    Raises:
+        CorruptStore, CorruptIndex: a file is missing, foreign or damaged; it is named.
     """
 
     def __init__(
         self,
-        vocabulary: int,
+        folder: Path,
+        tuning: Tuning = Tuning(),
         *,
-        shards: int = 1,
-        tail_documents: int = 1024,
-        threads: int = 1,
         pool: ThreadPoolExecutor | None = None,
+        maintenance: Maintenance | None = None,
     ) -> None:
         kernels.warm_up()
-        self._vocabulary = vocabulary
-        self._threads = threads
-        self._pool = pool
-        self._shards = [Shard(vocabulary, tail_documents) for _ in range(shards)]
-        self._writing = threading.Lock()
-        self._snapshot = self._taken(sequence=0, documents=0)
+        self.folder = folder
+        self._tuning = tuning
+        opened = recovery.open_folder(folder, threads=tuning.threads)
+        self.parameters = opened.parameters
+        self._store, self._contents = opened.store, opened.contents
+        self._hydration = Hydration(self._store)
+        filtering = Filtering(
+            self._hydration, tuning.most_unindexed, texts=self.parameters.keep_text
+        )
+        self._reader = Reader(
+            self._contents.published,
+            filtering,
+            self._hydration,
+            vocabulary=self.parameters.vocabulary,
+            pool=pool,
+        )
+        self._sealing = Sealing(
+            folder / recovery.INDEX,
+            opened.manifest,
+            self._contents,
+            self._hydration,
+            tail_documents=tuning.tail_documents,
+            dropped=self._drop,
+        )
+        self._writes = Writes(self._store, self._contents, filtering, self._hydration)
+        self._maintenance = maintenance
+        self._seal_job = Job(f"sealing {folder.name}", self._seal_if_due)
+        self._merge_job = Job(f"merging {folder.name}", self._merge_or_index)
+        self._scrub = Scrub(folder / recovery.INDEX, lambda: self._sealing.manifest)
+        self._scrub_job = Job(f"scrubbing {folder.name}", self._scrub_step)
+        self._room = threading.Condition()
+        self._graves: list[Dropped] = []
+        self._digging = threading.Lock()
+        self._writer = Writer(
+            self._store, self._contents, ready=self._wait_for_room, written=self._after_writes
+        )
+        if len(opened.orphans):
+            self._drop(Dropped(self._contents.sequence, opened.orphans))
+        if maintenance:
+            maintenance.sealing.wake(self._seal_job)
+            maintenance.merging.wake(self._merge_job)
+            self._schedule_scrub()
 
-    # Writes. Each prepares all that can fail, then applies it, then publishes it.
+    def close(self) -> None:
+        """Finishes the writes that have begun and seals what is new, so that the next start has
+        nothing to replay."""
+        self._writer.close()
+        if self._maintenance:
+            self._maintenance.sealing.forget(self._seal_job)
+            self._maintenance.merging.forget(self._merge_job)
+            self._maintenance.merging.forget(self._scrub_job)
+        try:
+            self._sealing.seal()
+        except SparsegateError:
+            pass  # all of it is in the store
+        finally:
+            self._store.close()
 
-    def upsert(self, entries: Sequence[Entry]) -> Written:
+    # Writes. Each comes as a step of the writer and as a call that waits for it.
+
+    def submit_upsert(
+        self,
+        documents: Sequence[Document],
+        *,
+        request_id: str = "",
+        batch: StreamBatch | None = None,
+    ) -> Future[WriteResult]:
         """Inserts or replaces whole documents; the last of several with one id wins.
 
         Raises:
             InvalidRequest: an id that is none.
-            InvalidVector, UnknownTerm: a vector that cannot be stored.
+            InvalidVector, UnknownTerm, InvalidDocument: a document that cannot be stored.
         """
-        by_shard = self._by_shard(entries)
-        with self._writing:
-            self._tidy()
-            before = self._snapshot
-            sequence = before.sequence + 1
-            changes = [
-                (self._shards[shard], self._shards[shard].prepare_upsert(rows, sequence))
-                for shard, rows in by_shard.items()
-            ]
-            replaced = sum(change.buried for _, change in changes)
-            if not changes:
-                return Written(before.sequence, 0)
-            for shard, change in changes:
-                shard.apply(change)
-            new = sum(len(rows.keys) for rows in by_shard.values()) - replaced
-            self._snapshot = self._taken(sequence, before.documents + new)
-            return Written(sequence, replaced)
+        prepared = prepare(
+            documents, self.parameters.vocabulary, keep_text=self.parameters.keep_text
+        )
+        step = self._writes.once(self._writes.upsert(prepared), request_id, prepared.digest)
+        return self._writer.submit(self._writes.in_stream(step, batch) if batch else step)
 
-    def delete(self, document_ids: Sequence[DocumentId]) -> Written:
+    def submit_delete(self, target: Target, *, request_id: str = "") -> Future[WriteResult]:
         """Deletes documents; unknown ids are passed over.
 
         Raises:
             InvalidRequest: an id that is none.
+            InvalidFilter: a filter that cannot be understood.
         """
-        by_shard: defaultdict[int, list[bytes]] = defaultdict(list)
-        for key in sorted(set(_encoded(document_ids))):
-            by_shard[self._shard_of(key)].append(key)
-        with self._writing:
-            self._tidy()
-            before = self._snapshot
-            sequence = before.sequence + 1
-            changes = [
-                (self._shards[shard], self._shards[shard].prepare_delete(keys, sequence))
-                for shard, keys in by_shard.items()
-            ]
-            buried = sum(change.buried for _, change in changes)
-            if not buried:
-                return Written(before.sequence, 0)
-            for shard, change in changes:
-                shard.apply(change)
-            self._snapshot = self._taken(sequence, before.documents - buried)
-            return Written(sequence, buried)
+        _check(target)
+        return self._submit(self._writes.delete(target), request_id, "delete", target)
 
-    # Reads. Each takes one snapshot and looks at nothing else.
-
-    def search(self, query: SparseVector, limit: int, *, with_entries: bool = False) -> Ranking:
-        """The exact `limit` best documents that share a term with the query.
-
-        The score is float32(Σ float64(query weight) · float64(document weight)), added one at a
-        time in ascending term id; ties go to the smaller id.
+    def submit_set_payload(
+        self, target: Target, change: PayloadChange, *, request_id: str = ""
+    ) -> Future[WriteResult]:
+        """Changes payloads; unknown ids are passed over.
 
         Raises:
-            InvalidRequest: a limit below 1.
-            InvalidVector, UnknownTerm: a query that no document could be scored by.
+            InvalidRequest, InvalidFilter, InvalidDocument.
         """
-        if limit < 1:
-            raise InvalidRequest(f"limit is {limit}: ask for at least 1 hit", field="limit")
-        terms, weights = self._checked(query)
-        snapshot = self._snapshot
-        asked = Query(terms, weights, self._vocabulary, limit, np.uint64(snapshot.sequence))
-        lanes = fan_out(self._pool, partial(_search_parts, asked), snapshot.lanes)
-        candidates = [each for lane in lanes for each in lane]
-        ranked = best(candidates, limit) if candidates else []
-        return Ranking(
-            [Match(ids.decode(each.key), each.score) for each in ranked],
-            [each.part.entry(each.row) for each in ranked] if with_entries else [],
-            snapshot.sequence,
-            sum(each.scored for each in candidates),
-        )
+        _check(target)
+        step = self._writes.set_payload(target, change)
+        return self._submit(step, request_id, "set_payload", target, change)
 
-    def score(self, query: SparseVector, document_id: DocumentId) -> float | None:
-        """The score that `search` would give to one document; None if it shares no term.
+    def submit_create_index(self, field: str, kind: FieldKind) -> Future[WriteResult]:
+        """Declares a payload index.
 
         Raises:
-            DocumentNotFound: no such document.
+            InvalidFilter: not the path of a field. InvalidRequest: it has one of another kind, or
+                is a text that the collection does not keep.
         """
-        terms, weights = self._checked(query)
-        found = self._find(self._snapshot, ids.encode(document_id))
-        if found is None:
-            raise DocumentNotFound(f"no document has the id {document_id!r}", field="id")
-        part, row = found
-        document = part.entry(row).vector
-        total = kernels.dot(terms, weights, document.indices, document.values)
-        return float(np.float32(total)) if total > 0 else None
+        if field == TEXT_FIELD and not self.parameters.keep_text:
+            raise InvalidRequest("the collection keeps no texts to index", field="field")
+        return self._writer.submit(self._writes.create_index(field, kind))
 
-    def get(self, document_ids: Sequence[DocumentId]) -> Fetched:
-        """One item per id, in order; None where there is no such document."""
-        snapshot = self._snapshot
-        found = [self._find(snapshot, key) for key in _encoded(document_ids)]
-        entries = [None if each is None else each[0].entry(each[1]) for each in found]
-        return Fetched(entries, snapshot.sequence)
+    def submit_delete_index(self, field: str) -> Future[WriteResult]:
+        """Raises InvalidFilter: not the path of a field."""
+        return self._writer.submit(self._writes.delete_index(field))
 
-    def scroll(self, after: DocumentId | None, limit: int) -> Slice:
-        """The first `limit` documents whose ids come after `after`, in id order."""
-        if limit < 1:
-            raise InvalidRequest(f"limit is {limit}: ask for at least 1 document", field="limit")
-        snapshot = self._snapshot
-        key = b"" if after is None else ids.encode(after, "after")
-        streams = [
-            [(found, part, row) for found, row in part.after(key, limit + 1, snapshot.sequence)]
-            for shard in snapshot.shards
-            for part in shard
-        ]
-        merged = list(heapq.merge(*streams, key=lambda each: each[0]))
-        entries = [part.entry(row) for _, part, row in merged[:limit]]
-        return Slice(entries, len(merged) > limit, snapshot.sequence)
+    def upsert(
+        self,
+        documents: Sequence[Document],
+        *,
+        request_id: str = "",
+        batch: StreamBatch | None = None,
+    ) -> WriteResult:
+        return self.submit_upsert(documents, request_id=request_id, batch=batch).result()
 
-    def count(self) -> int:
-        """Live documents."""
-        return self._snapshot.documents
+    def delete(self, target: Target, *, request_id: str = "") -> WriteResult:
+        return self.submit_delete(target, request_id=request_id).result()
+
+    def set_payload(
+        self, target: Target, change: PayloadChange, *, request_id: str = ""
+    ) -> WriteResult:
+        return self.submit_set_payload(target, change, request_id=request_id).result()
+
+    def create_index(self, field: str, kind: FieldKind) -> WriteResult:
+        return self.submit_create_index(field, kind).result()
+
+    def delete_index(self, field: str) -> WriteResult:
+        return self.submit_delete_index(field).result()
+
+    def stream_position(self, stream: str) -> int:
+        """Number of the last applied batch of a stream; 0 if there is none."""
+        return self._store.stream_batch(stream)
+
+    # Reads; see `Reader`. Raise CorruptIndex once the scrub has found damage.
+
+    def search(self, query: SparseVector, options: SearchOptions) -> SearchResult:
+        self._refuse_if_damaged()
+        return self._reader.search(query, options)
+
+    def explain(
+        self, query: SparseVector, document_id: DocumentId, options: SearchOptions
+    ) -> Standing:
+        self._refuse_if_damaged()
+        return self._reader.explain(query, document_id, options)
+
+    def get(self, document_ids: Sequence[DocumentId], select: Selection = WHOLE) -> Fetched:
+        self._refuse_if_damaged()
+        return self._reader.get(document_ids, select)
+
+    def scroll(
+        self,
+        after: DocumentId | None,
+        limit: int,
+        filter: Filter | None = None,
+        select: Selection = WHOLE,
+    ) -> Page:
+        self._refuse_if_damaged()
+        return self._reader.scroll(after, limit, filter, select)
+
+    def count(self, filter: Filter | None = None) -> Counted:
+        self._refuse_if_damaged()
+        return self._reader.count(filter)
 
     def size(self) -> Size:
-        snapshot = self._snapshot
-        parts = [part for shard in snapshot.shards for part in shard]
+        with self._contents.lock:
+            view = self._contents.published.view
+            segments = sum(len(shard.segments) for shard in self._contents.shards)
+            tail = sum(part.rows for part in view.parts) - sum(
+                each.rows for shard in self._contents.shards for each in shard.segments
+            )
         return Size(
-            snapshot.sequence,
-            snapshot.documents,
-            snapshot.segments,
-            sum(part.stored_weights for part in parts),
-            sum(part.rows for part in parts) - snapshot.documents,
+            view.sequence,
+            view.documents,
+            segments,
+            tail,
+            sum(part.stored_weights for part in view.parts),
+            sum(part.rows for part in view.parts) - view.documents,
+            recovery.index_bytes(self.folder),
+            self._store.bytes(),
         )
 
-    def _find(self, snapshot: _Snapshot, key: bytes) -> tuple[Part, int] | None:
-        for part in snapshot.shards[self._shard_of(key)]:
-            row = part.find(key, snapshot.sequence)
-            if row >= 0:
-                return part, row
-        return None
+    def indexes(self) -> dict[str, tuple[FieldKind, bool]]:
+        """Declared payload indexes, and whether they are ready."""
+        with self._contents.lock:
+            ready = self._contents.published.view.indexes
+            return {
+                name: (kind, ready.get(name) is kind)
+                for name, kind in sorted(self._contents.indexes.items())
+            }
 
-    def _checked(self, query: SparseVector) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-        """The query's terms and weights, fit for kernels, which check nothing."""
-        terms = np.ascontiguousarray(query.indices, np.uint32)
-        weights = np.ascontiguousarray(query.values, np.float32)
-        if len(terms) != len(weights):
-            raise InvalidVector(
-                f"{len(terms)} indices but {len(weights)} values: send one value per index",
-                field="values",
-            )
-        if (terms[1:] <= terms[:-1]).any():
-            raise InvalidVector("term ids must ascend without repetition", field="indices")
-        if len(terms) and terms[-1] >= self._vocabulary:
-            raise UnknownTerm(
-                f"term id {terms[-1]} is outside the vocabulary of {self._vocabulary} terms",
-                field=f"indices[{len(terms) - 1}]",
-            )
-        if not ((weights > 0) & np.isfinite(weights)).all():
-            raise InvalidVector("weights must be finite and above 0", field="values")
-        return terms, weights
+    @property
+    def busy(self) -> bool:
+        """Whether there is background work left."""
+        if self._maintenance is None:
+            return False
+        return self._maintenance.sealing.busy(self._seal_job) or self._maintenance.merging.busy(
+            self._merge_job
+        )
 
-    def _by_shard(self, entries: Sequence[Entry]) -> dict[int, Rows]:
-        """The last entry of every id, checked, by shard, in id order."""
-        forward = Forward.of([entry.vector for entry in entries])
-        forward.check(self._vocabulary)
-        latest = {
-            ids.encode(entry.id, f"documents[{number}].id"): number
-            for number, entry in enumerate(entries)
-        }
-        keys: defaultdict[int, list[bytes]] = defaultdict(list)
-        for key in sorted(latest):
-            keys[self._shard_of(key)].append(key)
-        return {
-            shard: _rows_of(mine, [latest[key] for key in mine], entries, forward)
-            for shard, mine in keys.items()
-        }
+    @property
+    def problem(self) -> str:
+        """Why background work fails, "" while it does not."""
+        damage = self._scrub.damage.message if self._scrub.damage else ""
+        return damage or self._seal_job.problem or self._merge_job.problem
 
-    def _shard_of(self, key: bytes) -> int:
-        shards = len(self._shards)
-        return ids.shard_of(key, shards) if shards > 1 else 0
+    # Background work, by hand.
 
-    def _tidy(self) -> None:
-        """Makes room before a write. The same documents at the same sequence number as before:
-        if it fails, or the write after it, nothing has happened."""
-        changed = [shard.tidy() for shard in self._shards]
-        if any(changed):
-            self._snapshot = self._taken(self._snapshot.sequence, self._snapshot.documents)
+    def seal(self) -> bool:
+        """Makes the new documents segments. Returns whether there were any."""
+        done = self._sealing.seal()
+        self._make_room()
+        return done
 
-    def _taken(self, sequence: int, documents: int) -> _Snapshot:
-        shards = tuple(shard.parts() for shard in self._shards)
-        segments = sum(shard.segments for shard in self._shards)
-        return _Snapshot(sequence, documents, segments, shards, _dealt(shards, self._threads))
+    def merge(self) -> bool:
+        """One merge, if one is due."""
+        return self._sealing.merge()
+
+    def build_indexes(self) -> bool:
+        """The columns of one declared payload index, if some are missing."""
+        return self._sealing.index()
+
+    def optimize(self) -> None:
+        """Seals, and merges each shard to one segment without dead documents."""
+        self.seal()
+        while self._sealing.merge(whole=True):
+            pass
+        while self._sealing.index():
+            pass
+
+    def snapshot(self, path: Path) -> Archived:
+        """Writes an archive of all that is committed now to a new file."""
+        return write_archive(self._store, path)
+
+    def _submit(self, step: Step, request_id: str, *parts: object) -> Future[WriteResult]:
+        return self._writer.submit(self._writes.once(step, request_id, digest_of(*parts)))
+
+    def _after_writes(self) -> None:
+        self._wake()
+        self._purge()
+
+    def _wake(self) -> None:
+        if self._maintenance is None:
+            return
+        if self._sealing.due():
+            self._maintenance.sealing.wake(self._seal_job)
+        if not self._contents.indexes.keys() <= self._contents.published.view.indexes.keys():
+            self._maintenance.merging.wake(self._merge_job)
+
+    def _seal_if_due(self) -> bool:
+        if not self._sealing.due() and not self._sealing.interrupted:
+            return False
+        self._sealing.seal()
+        self._make_room()
+        self._store.checkpoint()
+        if self._maintenance:
+            self._maintenance.merging.wake(self._merge_job)
+        return True
+
+    def _merge_or_index(self) -> bool:
+        return self._sealing.merge() or self._sealing.index()
+
+    def _schedule_scrub(self) -> None:
+        if self._maintenance and self._tuning.scrub_seconds:
+            self._scrub.begin()
+            self._maintenance.merging.wake(self._scrub_job, self._tuning.scrub_seconds)
+
+    def _scrub_step(self) -> bool:
+        if self._scrub.damage:
+            return False
+        more = self._scrub.step()
+        if not more:
+            self._schedule_scrub()
+        return more
+
+    def _refuse_if_damaged(self) -> None:
+        if self._scrub.damage:
+            raise self._scrub.damage
+
+    def _wait_for_room(self) -> None:
+        """Holds writes back while the tails are too long to be searched fast."""
+        if self._maintenance is None:
+            return
+        most = _CROWDED * self._tuning.tail_documents
+        with self._room:
+            if self._room.wait_for(
+                lambda: self._contents.tail_rows() < most, timeout=_PATIENCE_SECONDS
+            ):
+                return
+        raise Overloaded(
+            f"{most} documents wait to be sealed ({self.problem or 'the disk is slow'}):"
+            " retry later",
+            retry_after=5.0,
+        )
+
+    def _make_room(self) -> None:
+        with self._room:
+            self._room.notify_all()
+
+    def _drop(self, dropped: Dropped) -> None:
+        if len(dropped.numbers):
+            with self._digging:
+                self._graves.append(dropped)
+            self._purge()
+
+    def _purge(self) -> None:
+        """Has the store forget the documents that nobody can see any more."""
+        oldest = self._contents.published.oldest()
+        with self._digging:
+            due = [each for each in self._graves if each.sequence <= oldest]
+            self._graves = [each for each in self._graves if each.sequence > oldest]
+        for each in due:
+            for start in range(0, len(each.numbers), _PURGED_AT_ONCE):
+                numbers = each.numbers[start : start + _PURGED_AT_ONCE].tolist()
+                try:
+                    self._writer.submit(self._writes.purge(numbers))
+                except SparsegateError:
+                    return  # closing: the next start finds them
 
 
-def _encoded(document_ids: Sequence[DocumentId]) -> list[bytes]:
-    return [ids.encode(each, f"ids[{number}]") for number, each in enumerate(document_ids)]
-
-
-def _rows_of(
-    keys: list[bytes], numbers: list[int], entries: Sequence[Entry], forward: Forward
-) -> Rows:
-    destination = np.full(len(entries), -1)
-    destination[numbers] = np.arange(len(numbers))
-    return Rows(
-        keys,
-        [entries[number].record for number in numbers],
-        Forward.gathered([(forward, destination)], len(numbers)),
-    )
-
-
-def _dealt(shards: tuple[tuple[Part, ...], ...], threads: int) -> tuple[tuple[Part, ...], ...]:
-    """The parts of all shards in up to `threads` lanes, each with its largest parts first: they
-    raise the bar that the others have to clear."""
-    lanes = min(threads, len(shards))
-    dealt = []
-    for lane in range(lanes):
-        parts = [part for shard in shards[lane::lanes] for part in shard]
-        dealt.append(tuple(sorted(parts, key=lambda part: part.rows, reverse=True)))
-    return tuple(lane for lane in dealt if lane)
-
-
-def _search_parts(query: Query, parts: tuple[Part, ...]) -> list[Candidates]:
-    """Candidates of several parts, one after the other in the calling thread."""
-    bar = NO_BAR
-    found = []
-    for part in parts:
-        candidates = part.search(query, bar, _scratch)
-        found.append(candidates)
-        if len(candidates.scores) >= query.limit:
-            # The limit-th best of this part bounds the limit-th best of all from below. What ties
-            # with it may still have a smaller id, so the bar lies just under it.
-            worst = np.partition(candidates.scores, -query.limit)[-query.limit]
-            bar = max(bar, np.nextafter(worst, np.float32(-np.inf)))
-    return found
+def _check(target: Target) -> None:
+    if isinstance(target, Filter):
+        evaluate.check(target)

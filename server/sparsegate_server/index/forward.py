@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from sparsegate_server.errors import InvalidVector, UnknownTerm
 from sparsegate_server.index import kernels
 from sparsegate_server.types import MAX_WEIGHT, SparseVector
 
+TermIds: TypeAlias = NDArray[np.unsignedinteger[Any]]
+"""uint16 or uint32, see `term_type`."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forward:
@@ -19,12 +23,12 @@ class Forward:
 
     Attributes:
         indptr: int64 [n + 1], row i is `terms[indptr[i]:indptr[i + 1]]`.
-        terms: uint32, term ids, strictly ascending in a row.
+        terms: term ids, strictly ascending in a row.
         weights: float32, finite and above zero.
     """
 
     indptr: NDArray[np.int64]
-    terms: NDArray[np.uint32]
+    terms: TermIds
     weights: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -33,7 +37,7 @@ class Forward:
     def row(self, row: int) -> SparseVector:
         """A copy of one row, so that holding it does not hold all."""
         span = slice(self.indptr[row], self.indptr[row + 1])
-        return SparseVector(self.terms[span].copy(), self.weights[span].copy())
+        return SparseVector(self.terms[span].astype(np.uint32), self.weights[span].copy())
 
     @classmethod
     def of(cls, vectors: Sequence[SparseVector]) -> Forward:
@@ -67,7 +71,11 @@ class Forward:
                 most `MAX_WEIGHT`.
         """
         fault, row, at = kernels.check_rows(
-            self.indptr, self.terms, self.weights, vocabulary, np.float32(MAX_WEIGHT)
+            self.indptr,
+            np.ascontiguousarray(self.terms, np.uint32),
+            self.weights,
+            vocabulary,
+            np.float32(MAX_WEIGHT),
         )
         place = int(self.indptr[row]) + at
         vector = f"documents[{row}].vector"
@@ -86,26 +94,35 @@ class Forward:
                 field=f"{vector}.values[{at}]",
             )
 
+    def stored(self, vocabulary: int) -> Forward:
+        """The same rows with the term type of a vocabulary, which they have passed `check` for."""
+        return Forward(self.indptr, self.terms.astype(term_type(vocabulary)), self.weights)
+
     @classmethod
     def gathered(cls, sources: Sequence[tuple[Forward, NDArray[np.int64]]], rows: int) -> Forward:
         """New rows, each copied from a source.
 
         Args:
-            sources: forward vectors, and for each of their rows its place among the new rows or
-                -1; together they must fill 0 to `rows` - 1.
+            sources: at least one; forward vectors, and for each of their rows its place among the
+                new rows or -1; together they must fill 0 to `rows` - 1.
         """
         lengths = np.zeros(rows, np.int64)
         for source, destination in sources:
             kept = np.flatnonzero(destination >= 0)
             lengths[destination[kept]] = source.indptr[kept + 1] - source.indptr[kept]
         indptr = indptr_of(lengths)
-        terms = np.empty(indptr[-1], np.uint32)
+        terms = np.empty(indptr[-1], sources[0][0].terms.dtype)
         weights = np.empty(indptr[-1], np.float32)
         for source, destination in sources:
             kernels.place_rows(
                 source.indptr, source.terms, source.weights, destination, indptr, terms, weights
             )
         return cls(indptr, terms, weights)
+
+
+def term_type(vocabulary: int) -> type[np.uint16] | type[np.uint32]:
+    """Term ids take 16 bits where the vocabulary allows it."""
+    return np.uint16 if vocabulary <= 2**16 else np.uint32
 
 
 def indptr_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ strings by their UTF-8 bytes (which is code point order), and 5 and "5" are two 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from sparsegate_server.errors import InvalidRequest
 from sparsegate_server.types import DocumentId
@@ -54,6 +55,15 @@ def encode(document_id: DocumentId, field: str = "id") -> bytes:
     )
 
 
+def encode_all(document_ids: Iterable[DocumentId], field: str) -> list[bytes]:
+    """The bytes of several ids.
+
+    Args:
+        field: path of the list in the request.
+    """
+    return [encode(each, f"{field}[{number}]") for number, each in enumerate(document_ids)]
+
+
 def decode(key: bytes) -> DocumentId:
     """The id whose bytes `key` is."""
     if key[:1] == _INTEGER:
@@ -67,5 +77,7 @@ def shard_of(key: bytes, shards: int) -> int:
     The hash is BLAKE2b with eight bytes of digest, read big endian. It decides where documents
     lie on disk and must never change.
     """
+    if shards == 1:
+        return 0
     digest = hashlib.blake2b(key, digest_size=8).digest()
     return int.from_bytes(digest, "big") * shards >> 64

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from sparsegate_server.index.kernels import WINDOW
-from sparsegate_server.index.values import Entry
+from sparsegate_server.index.keys import Keys
+from sparsegate_server.types import SparseVector
 
 ALIVE: Final = np.uint64(2**64 - 1)
 """The `dead` of a document that nobody has deleted: later than every sequence number.
@@ -25,11 +28,11 @@ NO_BAR: Final = np.float32(-1)
 
 
 class Scratch(threading.local):
-    """Work space of the calling thread. Kernels expect zeroes and leave zeroes."""
+    """Work space of the calling thread, all zeroes between uses."""
 
     def __init__(self) -> None:
-        self.accumulator = np.zeros(WINDOW, np.float64)
-        self._table = np.zeros(0, np.float64)
+        self.accumulator = np.zeros(WINDOW, np.uint32)
+        self._table = np.zeros(WINDOW, np.float64)
 
     def table(self, vocabulary: int) -> NDArray[np.float64]:
         """One place per term id: float64 [at least `vocabulary`]."""
@@ -47,6 +50,7 @@ class Query:
         weights: float32 [n], finite and above zero.
         limit: how many documents are wanted, at least 1.
         sequence: uint64, the instant that is searched.
+        bar: only scores above it count.
     """
 
     terms: NDArray[np.uint32]
@@ -54,6 +58,16 @@ class Query:
     vocabulary: int
     limit: int
     sequence: np.uint64
+    bar: np.float32 = NO_BAR
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A query in the hands of one thread: its weights spread out by term id."""
+
+    query: Query
+    table: NDArray[np.float64]
+    accumulator: NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,13 +99,30 @@ class Part(Protocol):
         """Weighted terms of all stored documents."""
         ...
 
-    def search(self, query: Query, bar: np.float32, scratch: Scratch) -> Candidates:
-        """At least the `query.limit` best documents that are visible and score above `bar`; of
-        equal ones, at least those with the smallest ids."""
+    def search(self, asked: Asked, bar: np.float32, allowed: BitMap | None) -> Candidates:
+        """At least the `query.limit` best documents that are visible, allowed, and score above
+        `bar`; of equal ones, at least those with the smallest ids. `allowed` holds rows; None
+        allows all."""
+        ...
+
+    def above(self, asked: Asked, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
+        """All of the `rows` that are visible and score above `bar`."""
+        ...
+
+    def frequencies(self, terms: NDArray[np.uint32], sequence: int) -> NDArray[np.int64]:
+        """How many visible documents have each term: int64 [n]."""
+        ...
+
+    def visible(self, sequence: int) -> BitMap:
+        """The visible rows."""
         ...
 
     def find(self, key: bytes, sequence: int) -> int:
         """The row that holds the key's document at `sequence`, or -1."""
+        ...
+
+    def find_all(self, wanted: Keys) -> list[int]:
+        """All rows that hold, or held, one of the wanted documents."""
         ...
 
     def after(self, key: bytes, limit: int, sequence: int) -> list[tuple[bytes, int]]:
@@ -100,4 +131,14 @@ class Part(Protocol):
 
     def key(self, row: int) -> bytes: ...
 
-    def entry(self, row: int) -> Entry: ...
+    def number(self, row: int) -> int:
+        """The document's number in the store."""
+        ...
+
+    def numbers(self, rows: Sequence[int]) -> NDArray[np.int64]: ...
+
+    def vector(self, row: int) -> SparseVector: ...
+
+    def sizes(self, rows: NDArray[np.uint32]) -> tuple[int, int, int]:
+        """Bytes of the texts, bytes of the payloads, and weights of the vectors of `rows`."""
+        ...

@@ -2,70 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
-from sparsegate_server.index import ids, kernels
+from sparsegate_server.filters import FieldKind
+from sparsegate_server.index import kernels
+from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.forward import Forward
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import ALIVE, Candidates, Query, Scratch
-from sparsegate_server.index.values import Entry, Record
+from sparsegate_server.index.part import ALIVE, Asked, Candidates
+from sparsegate_server.index.postings import Postings
+from sparsegate_server.types import SparseVector
+
+_EVERY: NDArray[np.uint8] = np.empty(0, np.uint8)
+_SCAN_SHARE = 1 / 16
+"""Filters that let fewer documents pass have them scored one by one, without postings."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Postings:
-    """Impacts by window and term.
+class Details:
+    """What is known of each document besides its vector, row by row.
 
     Attributes:
-        window_terms: int64 [windows + 1], where each window's dictionary begins in `terms`.
-        terms: uint32, term ids, ascending within a window.
-        ranges: int64 [len(terms) + 1], where each term's postings begin.
-        local_ids: uint16, documents counted from the first of their window, ascending in a term.
-        impacts: float32, parallel to `local_ids`.
+        numbers: int64, in the store.
+        born: uint64, sequence number of the write.
+        text_bytes, payload_bytes: uint32, as stored.
     """
 
-    window_terms: NDArray[np.int64]
-    terms: NDArray[np.uint32]
-    ranges: NDArray[np.int64]
-    local_ids: NDArray[np.uint16]
-    impacts: NDArray[np.float32]
+    numbers: NDArray[np.int64]
+    born: NDArray[np.uint64]
+    text_bytes: NDArray[np.uint32]
+    payload_bytes: NDArray[np.uint32]
+
+    def take(self, rows: NDArray[np.int64]) -> Details:
+        return Details(
+            self.numbers[rows], self.born[rows], self.text_bytes[rows], self.payload_bytes[rows]
+        )
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[Details]) -> Details:
+        return cls(
+            np.concatenate([each.numbers for each in parts]),
+            np.concatenate([each.born for each in parts]),
+            np.concatenate([each.text_bytes for each in parts]),
+            np.concatenate([each.payload_bytes for each in parts]),
+        )
 
 
 @dataclass(slots=True, eq=False)
-class Segment:
-    """Everything but `dead` and `tombstones` stays as it was built.
-
-    Rows are in id order, so that comparing rows compares ids. No two rows have one key.
+class Deaths:
+    """What changes in a segment. Shared by all that show the same documents.
 
     Attributes:
-        born, dead: uint64 [n], the sequence numbers between which a document is visible.
-        tombstones: how many documents are dead. The writer's own count.
+        dead: uint64 [n], sequence number from which a document is not visible any more.
+        count: how many documents are dead. The writer's own.
+    """
+
+    dead: NDArray[np.uint64]
+    count: int = 0
+
+    @classmethod
+    def none(cls, rows: int) -> Deaths:
+        return cls(np.full(rows, ALIVE))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """Rows are in id order, so that comparing rows compares ids. No two rows have one key.
+
+    Attributes:
+        columns: payload indexes by field.
+        file: name of its file, "" while it has none.
+        column_files: names of the columns' files, by field.
     """
 
     keys: Keys
-    records: list[Record]
+    details: Details
     forward: Forward
     postings: Postings
-    born: NDArray[np.uint64]
-    dead: NDArray[np.uint64]
-    tombstones: int = 0
+    deaths: Deaths
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    file: str = ""
+    column_files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def build(
-        cls,
-        keys: Keys,
-        records: list[Record],
-        forward: Forward,
-        born: NDArray[np.uint64],
-        vocabulary: int,
-    ) -> Segment:
+    def build(cls, keys: Keys, details: Details, forward: Forward, vocabulary: int) -> Segment:
         """Inverts documents that are all alive. `keys` must ascend."""
-        postings = kernels.invert(forward.indptr, forward.terms, forward.weights, vocabulary)
-        dead = np.full(len(keys), ALIVE)
-        return cls(keys, records, forward, Postings(*postings), born, dead)
+        postings = Postings.of(forward, vocabulary)
+        return cls(keys, details, forward, postings, Deaths.none(len(keys)))
+
+    def with_column(self, name: str, column: Column, file: str) -> Segment:
+        return replace(
+            self,
+            columns={**self.columns, name: column},
+            column_files={**self.column_files, name: file},
+        )
+
+    def has_column(self, name: str, kind: FieldKind) -> bool:
+        return name in self.columns and self.columns[name].kind is kind
+
+    def without_column(self, name: str) -> Segment:
+        return replace(
+            self,
+            columns={key: each for key, each in self.columns.items() if key != name},
+            column_files={key: each for key, each in self.column_files.items() if key != name},
+        )
 
     @property
     def rows(self) -> int:
@@ -75,85 +120,200 @@ class Segment:
     def stored_weights(self) -> int:
         return len(self.postings.impacts)
 
-    def search(self, query: Query, bar: np.float32, scratch: Scratch) -> Candidates:
+    def search(self, asked: Asked, bar: np.float32, allowed: BitMap | None) -> Candidates:
+        if allowed is not None and len(allowed) <= self.rows * _SCAN_SHARE:
+            return self.above(asked, bar, np.array(allowed, np.uint32))
+        passing = _EVERY
+        if allowed is not None:
+            passing = np.zeros(self.rows, np.uint8)
+            passing[np.array(allowed, np.uint32)] = 1
+        query, postings = asked.query, self.postings
         room = min(query.limit, self.rows)
         scores = np.empty(room, np.float32)
         rows = np.empty(room, np.uint32)
         found, scored = kernels.search_segment(
             query.terms,
             query.weights,
-            self.postings.window_terms,
-            self.postings.terms,
-            self.postings.ranges,
-            self.postings.local_ids,
-            self.postings.impacts,
-            self.born,
-            self.dead,
+            postings.window_terms,
+            postings.terms,
+            postings.ranges,
+            postings.local_ids,
+            postings.impacts,
+            postings.scales,
+            postings.blocks,
+            postings.block_maxima,
+            self.forward.indptr,
+            self.forward.terms,
+            self.forward.weights,
+            self.details.born,
+            self.deaths.dead,
             query.sequence,
+            passing,
             bar,
-            scratch.accumulator,
+            asked.table,
+            asked.accumulator,
             scores,
             rows,
         )
         return Candidates(self, scores[:found], rows[:found], scored)
 
+    def above(self, asked: Asked, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
+        scores = np.empty(len(rows), np.float32)
+        found_rows = np.empty(len(rows), np.uint32)
+        found, scored = kernels.scan_rows(
+            self.forward.indptr,
+            self.forward.terms,
+            self.forward.weights,
+            rows,
+            self.details.born,
+            self.deaths.dead,
+            asked.query.sequence,
+            bar,
+            asked.table,
+            scores,
+            found_rows,
+        )
+        return Candidates(self, scores[:found], found_rows[:found], scored)
+
+    def frequencies(self, terms: NDArray[np.uint32], sequence: int) -> NDArray[np.int64]:
+        postings = self.postings
+        counts: NDArray[np.int64] = kernels.document_frequencies(
+            terms,
+            postings.window_terms,
+            postings.terms,
+            postings.ranges,
+            postings.local_ids,
+            self.details.born,
+            self.deaths.dead,
+            np.uint64(sequence),
+            self._all_visible(sequence),
+        )
+        return counts
+
+    def visible(self, sequence: int) -> BitMap:
+        if self._all_visible(sequence):
+            return BitMap(range(self.rows))
+        alive = (self.details.born <= sequence) & (self.deaths.dead > sequence)
+        return BitMap(np.flatnonzero(alive).astype(np.uint32))
+
+    def _all_visible(self, sequence: int) -> bool:
+        return bool((self.details.born <= sequence).all() and (self.deaths.dead > sequence).all())
+
     def live_rows(self, wanted: Keys) -> NDArray[np.int64]:
         """The rows of those `wanted` documents that are here and not dead."""
         rows = self.keys.find(wanted)
-        live: NDArray[np.int64] = rows[(rows >= 0) & (self.dead[rows] == ALIVE)]
+        live: NDArray[np.int64] = rows[(rows >= 0) & (self.deaths.dead[rows] == ALIVE)]
         return live
 
     def bury(self, rows: NDArray[np.int64], sequence: int) -> None:
         """Ends the life of `rows` at `sequence`."""
-        self.dead[rows] = sequence
-        self.tombstones += len(rows)
+        self.deaths.dead[rows] = sequence
+        self.deaths.count += len(rows)
+
+    def revive(self, rows: NDArray[np.int64]) -> None:
+        """Takes a `bury` back."""
+        self.deaths.dead[rows] = ALIVE
+        self.deaths.count -= len(rows)
 
     def find(self, key: bytes, sequence: int) -> int:
         row = int(self.keys.find(Keys.of([key]))[0])
-        if row >= 0 and self.born[row] <= sequence < self.dead[row]:
+        if row >= 0 and self.details.born[row] <= sequence < self.deaths.dead[row]:
             return row
         return -1
+
+    def find_all(self, wanted: Keys) -> list[int]:
+        rows = self.keys.find(wanted)
+        found: list[int] = rows[rows >= 0].tolist()
+        return found
 
     def after(self, key: bytes, limit: int, sequence: int) -> list[tuple[bytes, int]]:
         first = self.keys.first_after(key)
         rows = kernels.visible_rows(
-            self.born, self.dead, np.uint64(sequence), first, self.rows, limit
+            self.details.born, self.deaths.dead, np.uint64(sequence), first, self.rows, limit
         )
         return [(self.keys[row], row) for row in rows.tolist()]
 
     def key(self, row: int) -> bytes:
         return self.keys[row]
 
-    def entry(self, row: int) -> Entry:
-        return Entry(ids.decode(self.keys[row]), self.forward.row(row), self.records[row])
+    def number(self, row: int) -> int:
+        return int(self.details.numbers[row])
+
+    def numbers(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        return self.details.numbers[np.asarray(rows, np.int64)]
+
+    def vector(self, row: int) -> SparseVector:
+        return self.forward.row(row)
+
+    def sizes(self, rows: NDArray[np.uint32]) -> tuple[int, int, int]:
+        at = rows.astype(np.int64)
+        return (
+            int(self.details.text_bytes[at].sum(dtype=np.int64)),
+            int(self.details.payload_bytes[at].sum(dtype=np.int64)),
+            int((self.forward.indptr[at + 1] - self.forward.indptr[at]).sum()),
+        )
 
 
-def merged(segments: Sequence[Segment], vocabulary: int) -> Segment:
-    """One segment of the live documents of several."""
-    live = [np.flatnonzero(each.dead == ALIVE) for each in segments]
-    keys = Keys.concatenated(
-        [each.keys.take(rows) for each, rows in zip(segments, live, strict=True)]
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class Merged:
+    """A merge's outcome.
+
+    Attributes:
+        segment: of the documents that were alive when the merge began; None if there were none.
+        destinations: for each source its rows' places in it, or -1: int64 [rows].
+    """
+
+    segment: Segment | None
+    destinations: list[NDArray[np.int64]]
+
+    def carry_over(self, sources: Sequence[Segment]) -> None:
+        """Buries in the new segment what has died in the sources meanwhile."""
+        if self.segment is None:
+            return
+        for source, destination in zip(sources, self.destinations, strict=True):
+            rows = np.flatnonzero((destination >= 0) & (source.deaths.dead != ALIVE))
+            self.segment.deaths.dead[destination[rows]] = source.deaths.dead[rows]
+            self.segment.deaths.count += len(rows)
+
+    def dropped(self, sources: Sequence[Segment]) -> NDArray[np.int64]:
+        """Numbers of the documents that were left behind."""
+        left = [
+            source.details.numbers[destination < 0]
+            for source, destination in zip(sources, self.destinations, strict=True)
+        ]
+        return np.concatenate(left) if left else np.empty(0, np.int64)
+
+
+def merged(
+    segments: Sequence[Segment], vocabulary: int, fields: Mapping[str, FieldKind] | None = None
+) -> Merged:
+    """One segment of the live documents of several.
+
+    Args:
+        fields: whose columns to merge, if all segments have them.
+    """
+    live = [np.flatnonzero(each.deaths.dead == ALIVE) for each in segments]
+    destinations = [np.full(each.rows, -1) for each in segments]
+    if not any(map(len, live)):
+        return Merged(None, destinations)
+    pairs = list(zip(segments, live, strict=True))
+    keys = Keys.concatenated([each.keys.take(rows) for each, rows in pairs])
     runs = np.cumsum([0, *map(len, live)])
     order = kernels.merge_order(keys.blob, keys.offsets, runs)
     new_row = np.empty(len(order), np.int64)
     new_row[order] = np.arange(len(order))
-
-    sources = []
-    for number, (segment, rows) in enumerate(zip(segments, live, strict=True)):
-        destination = np.full(segment.rows, -1)
+    for number, (destination, rows) in enumerate(zip(destinations, live, strict=True)):
         destination[rows] = new_row[runs[number] : runs[number + 1]]
-        sources.append((segment.forward, destination))
-    records = [
-        each.records[row]
-        for each, rows in zip(segments, live, strict=True)
-        for row in rows.tolist()
-    ]
-    born = np.concatenate([each.born[rows] for each, rows in zip(segments, live, strict=True)])
-    return Segment.build(
+    sources = list(zip((each.forward for each in segments), destinations, strict=True))
+    segment = Segment.build(
         keys.take(order),
-        [records[place] for place in order.tolist()],
+        Details.concatenated([each.details.take(rows) for each, rows in pairs]).take(order),
         Forward.gathered(sources, len(order)),
-        born[order],
         vocabulary,
     )
+    columns = {
+        name: Column.merged([each.columns[name] for each in segments], destinations, len(order))
+        for name, kind in (fields or {}).items()
+        if all(each.has_column(name, kind) for each in segments)
+    }
+    return Merged(replace(segment, columns=columns), destinations)

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
-from sparsegate_server.index import ids, kernels
-from sparsegate_server.index.forward import Forward
+from sparsegate_server.index import kernels
+from sparsegate_server.index.forward import Forward, TermIds
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import ALIVE, Candidates, Query, Scratch
-from sparsegate_server.index.segment import Segment
-from sparsegate_server.index.values import Entry, Record
+from sparsegate_server.index.part import ALIVE, Asked, Candidates
+from sparsegate_server.index.segment import Details, Segment
+from sparsegate_server.index.values import Record
+from sparsegate_server.types import SparseVector
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+class Rows(NamedTuple):
+    """Checked documents of one write, no key twice.
+
+    Attributes:
+        sizes: bytes of each text and of each payload, as stored.
+        numbers: in the store.
+    """
+
+    keys: Sequence[bytes]
+    records: Sequence[Record]
+    sizes: Sequence[tuple[int, int]]
+    forward: Forward
+    numbers: Sequence[int]
 
 
 class Tail:
@@ -27,47 +44,52 @@ class Tail:
     new ones is dated later than the view anyway.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, term_type: type[np.uint16] | type[np.uint32]) -> None:
         self.count = 0
         self.tombstones = 0
         self.keys: list[bytes] = []
         self.records: list[Record] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.numbers: list[int] = []
         # A key's newest row, and for each row the one that held its key before it, or -1.
         self.newest: dict[bytes, int] = {}
         self.previous: list[int] = []
         self._indptr = np.zeros(1, np.int64)
-        self._terms = np.empty(0, np.uint32)
+        self._terms: TermIds = np.empty(0, np.dtype(term_type))
         self._weights = np.empty(0, np.float32)
         self._born = np.empty(0, np.uint64)
         self._dead = np.empty(0, np.uint64)
 
-    def reserve(self, rows: int, weights: int) -> None:
-        """Makes room, so that the `append` that follows cannot fail."""
-        self._indptr = _with_room(self._indptr, self.count + 1, rows)
-        self._born = _with_room(self._born, self.count, rows)
-        self._dead = _with_room(self._dead, self.count, rows)
-        used = int(self._indptr[self.count])
-        self._terms = _with_room(self._terms, used, weights)
-        self._weights = _with_room(self._weights, used, weights)
-
-    def append(
-        self, keys: Sequence[bytes], records: Sequence[Record], forward: Forward, sequence: int
-    ) -> None:
-        """Adds documents that are born at `sequence`, after room was reserved for them."""
-        first, last = self.count, self.count + len(keys)
+    def append(self, rows: Rows, sequence: int) -> None:
+        """Adds documents that are born at `sequence`."""
+        first, last = self.count, self.count + len(rows.keys)
         start = int(self._indptr[first])
-        stop = start + len(forward.terms)
-        self._terms[start:stop] = forward.terms
-        self._weights[start:stop] = forward.weights
-        self._indptr[first + 1 : last + 1] = forward.indptr[1:] + start
+        stop = start + len(rows.forward.terms)
+        self._reserve(last - first, stop - start)
+        self._terms[start:stop] = rows.forward.terms
+        self._weights[start:stop] = rows.forward.weights
+        self._indptr[first + 1 : last + 1] = rows.forward.indptr[1:] + start
         self._born[first:last] = sequence
         self._dead[first:last] = ALIVE
-        self.keys.extend(keys)
-        self.records.extend(records)
-        for row, key in enumerate(keys, first):
+        self.keys.extend(rows.keys)
+        self.records.extend(rows.records)
+        self.sizes.extend(rows.sizes)
+        self.numbers.extend(rows.numbers)
+        for row, key in enumerate(rows.keys, first):
             self.previous.append(self.newest.get(key, -1))
             self.newest[key] = row
         self.count = last
+
+    def abandon(self, first: int) -> None:
+        """Takes back the rows from `first` on, which no view has counted in yet: they die when they
+        are born. They stay where they are, because a reader may be walking through them."""
+        for row in range(self.count - 1, first - 1, -1):
+            if self.previous[row] >= 0:
+                self.newest[self.keys[row]] = self.previous[row]
+            else:
+                self.newest.pop(self.keys[row])
+        self.tombstones += int((self._dead[first : self.count] == ALIVE).sum())
+        self._dead[first : self.count] = self._born[first : self.count]
 
     def live_rows(self, wanted: Sequence[bytes]) -> NDArray[np.int64]:
         """The rows of those `wanted` documents that are here and not dead."""
@@ -79,28 +101,59 @@ class Tail:
         self._dead[rows] = sequence
         self.tombstones += len(rows)
 
+    def revive(self, rows: NDArray[np.int64]) -> None:
+        """Takes a `bury` back."""
+        self._dead[rows] = ALIVE
+        self.tombstones -= len(rows)
+
     def view(self) -> TailView:
         """What has been appended until now."""
         return TailView(
             self, self.count, self._indptr, self._terms, self._weights, self._born, self._dead
         )
 
-    def sealed(self, vocabulary: int) -> Segment | None:
-        """A segment of the live documents, or None if there are none."""
+    def sealed(self, vocabulary: int) -> tuple[Segment | None, NDArray[np.int64]]:
+        """A segment of the documents that are alive now, or None if there are none, and for each
+        row its place in it or -1."""
         rows = np.flatnonzero(self._dead[: self.count] == ALIVE).tolist()
-        if not rows:
-            return None
         rows.sort(key=self.keys.__getitem__)
         destination = np.full(self.count, -1)
         destination[rows] = np.arange(len(rows))
+        if not rows:
+            return None, destination
         forward = Forward(self._indptr[: self.count + 1], self._terms, self._weights)
-        return Segment.build(
+        sizes = np.array([self.sizes[row] for row in rows], np.uint32)
+        segment = Segment.build(
             Keys.of([self.keys[row] for row in rows]),
-            [self.records[row] for row in rows],
+            Details(
+                np.array(self.numbers, np.int64)[rows],
+                self._born[rows],
+                np.ascontiguousarray(sizes[:, 0]),
+                np.ascontiguousarray(sizes[:, 1]),
+            ),
             Forward.gathered([(forward, destination)], len(rows)),
-            self._born[rows],
             vocabulary,
         )
+        return segment, destination
+
+    def carry_over(self, segment: Segment, destination: NDArray[np.int64]) -> None:
+        """Buries in the sealed segment what has died here meanwhile."""
+        dead = self._dead[: self.count]
+        rows = np.flatnonzero((destination >= 0) & (dead != ALIVE))
+        segment.deaths.dead[destination[rows]] = dead[rows]
+        segment.deaths.count += len(rows)
+
+    def dropped(self, destination: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of the documents that the sealed segment leaves out."""
+        return np.array(self.numbers, np.int64)[destination < 0]
+
+    def _reserve(self, rows: int, weights: int) -> None:
+        self._indptr = _with_room(self._indptr, self.count + 1, rows)
+        self._born = _with_room(self._born, self.count, rows)
+        self._dead = _with_room(self._dead, self.count, rows)
+        used = int(self._indptr[self.count])
+        self._terms = _with_room(self._terms, used, weights)
+        self._weights = _with_room(self._weights, used, weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +163,7 @@ class TailView:
     tail: Tail
     rows: int
     indptr: NDArray[np.int64]
-    terms: NDArray[np.uint32]
+    terms: TermIds
     weights: NDArray[np.float32]
     born: NDArray[np.uint64]
     dead: NDArray[np.uint64]
@@ -119,27 +172,38 @@ class TailView:
     def stored_weights(self) -> int:
         return int(self.indptr[self.rows])
 
-    def search(self, query: Query, bar: np.float32, scratch: Scratch) -> Candidates:
-        # Rows are not in id order: which of equal documents come first is left to the ranking.
-        scores = np.empty(self.rows, np.float32)
-        rows = np.empty(self.rows, np.uint32)
-        found, scored = kernels.scan_forward(
-            query.terms,
-            query.weights,
+    def search(self, asked: Asked, bar: np.float32, allowed: BitMap | None) -> Candidates:
+        every = range(self.rows) if allowed is None else allowed
+        return self.above(asked, bar, np.array(every, np.uint32))
+
+    def above(self, asked: Asked, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
+        scores = np.empty(len(rows), np.float32)
+        found_rows = np.empty(len(rows), np.uint32)
+        found, scored = kernels.scan_rows(
             self.indptr,
             self.terms,
             self.weights,
-            0,
-            self.rows,
+            rows,
             self.born,
             self.dead,
-            query.sequence,
+            asked.query.sequence,
             bar,
-            scratch.table(query.vocabulary),
+            asked.table,
             scores,
-            rows,
+            found_rows,
         )
-        return Candidates(self, scores[:found], rows[:found], scored)
+        return Candidates(self, scores[:found], found_rows[:found], scored)
+
+    def frequencies(self, terms: NDArray[np.uint32], sequence: int) -> NDArray[np.int64]:
+        alive = (self.born[: self.rows] <= sequence) & (self.dead[: self.rows] > sequence)
+        lengths = np.diff(self.indptr[: self.rows + 1])
+        stored = self.terms[: self.stored_weights][np.repeat(alive, lengths)]
+        counts = np.bincount(stored, minlength=int(terms[-1]) + 1 if len(terms) else 1)
+        return counts[terms]
+
+    def visible(self, sequence: int) -> BitMap:
+        alive = (self.born[: self.rows] <= sequence) & (self.dead[: self.rows] > sequence)
+        return BitMap(np.flatnonzero(alive).astype(np.uint32))
 
     def find(self, key: bytes, sequence: int) -> int:
         row = self.tail.newest.get(key, -1)
@@ -147,6 +211,16 @@ class TailView:
         while row >= self.rows or (row >= 0 and self.born[row] > sequence):
             row = self.tail.previous[row]
         return row if row >= 0 and sequence < self.dead[row] else -1
+
+    def find_all(self, wanted: Keys) -> list[int]:
+        rows = []
+        for at in range(len(wanted)):
+            row = self.tail.newest.get(wanted[at], -1)
+            while row >= 0:
+                if row < self.rows:
+                    rows.append(row)
+                row = self.tail.previous[row]
+        return rows
 
     def after(self, key: bytes, limit: int, sequence: int) -> list[tuple[bytes, int]]:
         rows = kernels.visible_rows(
@@ -158,9 +232,23 @@ class TailView:
     def key(self, row: int) -> bytes:
         return self.tail.keys[row]
 
-    def entry(self, row: int) -> Entry:
-        forward = Forward(self.indptr, self.terms, self.weights)
-        return Entry(ids.decode(self.key(row)), forward.row(row), self.tail.records[row])
+    def number(self, row: int) -> int:
+        return self.tail.numbers[row]
+
+    def numbers(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        return np.array([self.tail.numbers[row] for row in rows], np.int64)
+
+    def vector(self, row: int) -> SparseVector:
+        return Forward(self.indptr, self.terms, self.weights).row(row)
+
+    def sizes(self, rows: NDArray[np.uint32]) -> tuple[int, int, int]:
+        at = rows.astype(np.int64)
+        sizes = [self.tail.sizes[row] for row in rows.tolist()]
+        return (
+            sum(text for text, _ in sizes),
+            sum(payload for _, payload in sizes),
+            int((self.indptr[at + 1] - self.indptr[at]).sum()),
+        )
 
 
 def _with_room(array: NDArray[_Scalar], used: int, more: int) -> NDArray[_Scalar]:

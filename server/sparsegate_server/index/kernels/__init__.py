@@ -3,8 +3,7 @@
 Importing this package declares every kernel, so that `warm_up` finds them all.
 """
 
-from sparsegate_server.index.kernels.dot import dot
-from sparsegate_server.index.kernels.forward_scan import scan_forward
+from sparsegate_server.index.kernels.frequencies import document_frequencies
 from sparsegate_server.index.kernels.keys import find_keys, lower_bounds, merge_order
 from sparsegate_server.index.kernels.postings import invert
 from sparsegate_server.index.kernels.registry import warm_up
@@ -16,21 +15,24 @@ from sparsegate_server.index.kernels.rows import (
     place_rows,
     visible_rows,
 )
-from sparsegate_server.index.kernels.segment_search import WINDOW, search_segment
+from sparsegate_server.index.kernels.score import scan_rows
+from sparsegate_server.index.kernels.segment_search import search_segment
+from sparsegate_server.index.kernels.windows import BLOCKS, WINDOW
 
 __all__ = [
     "BAD_WEIGHT",
+    "BLOCKS",
     "UNKNOWN_TERM",
     "UNSORTED",
     "WINDOW",
     "check_rows",
-    "dot",
+    "document_frequencies",
     "find_keys",
     "invert",
     "lower_bounds",
     "merge_order",
     "place_rows",
-    "scan_forward",
+    "scan_rows",
     "search_segment",
     "visible_rows",
     "warm_up",

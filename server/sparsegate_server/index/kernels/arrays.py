@@ -1,4 +1,7 @@
-"""Array types in kernel signatures: one dimension, contiguous; read-only unless named OUT."""
+"""Array types in kernel signatures: one dimension, contiguous; read-only unless named OUT.
+
+TERMS stands for two: term ids take 16 bits where the vocabulary allows it, else 32.
+"""
 
 from numba import types
 
@@ -11,8 +14,13 @@ U8 = _read_only(types.uint8)
 U16 = _read_only(types.uint16)
 U32 = _read_only(types.uint32)
 U64 = _read_only(types.uint64)
+I32 = _read_only(types.int32)
 I64 = _read_only(types.int64)
 F32 = _read_only(types.float32)
+F64 = _read_only(types.float64)
+
+TERMS = (U16, U32)
+TERMS_OUT = (types.uint16[::1], types.uint32[::1])
 
 U32_OUT = types.uint32[::1]
 I64_OUT = types.int64[::1]

@@ -24,12 +24,17 @@ from sparsegate_server.settings import cache_home
 _log = logging.getLogger(__name__)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_kernels: list[tuple[Any, tuple[Any, ...]]] = []
+_kernels: list[tuple[Any, tuple[tuple[Any, ...], ...]]] = []
+"""Every kernel and the signatures that it is compiled for."""
+
 _compiling = threading.Lock()
 
 
 def kernel(*argument_types: Any) -> Callable[[_Function], _Function]:
     """Declares a kernel for one signature.
+
+    Any argument type may be a tuple of types; these go together, as the term arrays of 16 and of
+    32 bits do, and there is one signature for each place in the tuples.
 
     Floating point keeps IEEE 754 to the letter: no fastmath, hence no reordered sum and no
     contraction that could change a bit.
@@ -37,10 +42,18 @@ def kernel(*argument_types: Any) -> Callable[[_Function], _Function]:
 
     def declare(function: _Function) -> _Function:
         dispatcher: Any = numba.njit(nogil=True)(function)
-        _kernels.append((dispatcher, argument_types))
+        _kernels.append((dispatcher, _signatures(argument_types)))
         return cast(_Function, dispatcher)
 
     return declare
+
+
+def _signatures(argument_types: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    variants = max((len(each) for each in argument_types if isinstance(each, tuple)), default=1)
+    return tuple(
+        tuple(each[number] if isinstance(each, tuple) else each for each in argument_types)
+        for number in range(variants)
+    )
 
 
 def helper(function: _Function) -> _Function:
@@ -52,12 +65,13 @@ def warm_up() -> None:
     """Makes every kernel ready. Idempotent and safe to call from several threads; takes about
     ten seconds with an empty cache and far less than one with a full one."""
     with _compiling:
-        pending = [(each, types) for each, types in _kernels if not each.signatures]
+        pending = [(each, signatures) for each, signatures in _kernels if not each.signatures]
         if not pending:
             return
         _enable_caching([dispatcher for dispatcher, _ in pending])
-        for dispatcher, argument_types in pending:
-            dispatcher.compile(argument_types)
+        for dispatcher, signatures in pending:
+            for argument_types in signatures:
+                dispatcher.compile(argument_types)
             dispatcher.disable_compile()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.arrays import F32, F32_OUT, I64, U32, U32_OUT, U64
+from sparsegate_server.index.kernels.arrays import F32, F32_OUT, I64, TERMS, TERMS_OUT, U32, U64
 from sparsegate_server.index.kernels.registry import kernel
 
 SOUND, UNSORTED, UNKNOWN_TERM, BAD_WEIGHT = 0, 1, 2, 3
@@ -39,14 +41,14 @@ def check_rows(
     return SOUND, 0, 0
 
 
-@kernel(I64, U32, F32, I64, I64, U32_OUT, F32_OUT)
+@kernel(I64, TERMS, F32, I64, I64, TERMS_OUT, F32_OUT)
 def place_rows(
     indptr: NDArray[np.int64],
-    terms: NDArray[np.uint32],
+    terms: NDArray[Any],
     weights: NDArray[np.float32],
     destination: NDArray[np.int64],
     to_indptr: NDArray[np.int64],
-    to_terms: NDArray[np.uint32],
+    to_terms: NDArray[Any],
     to_weights: NDArray[np.float32],
 ) -> None:
     """Copies row i to row `destination[i]` of other sparse rows, or nowhere if that is -1."""

@@ -1,0 +1,73 @@
+"""Snapshots of the embedded engine: archives in a folder, described by what they say themselves."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Final
+
+from sparsegate_server import index
+from sparsegate_server.backends.base import Snapshot
+from sparsegate_server.errors import SnapshotNotFound, SnapshotRefused
+from sparsegate_server.index import archive
+from sparsegate_server.index.files.durable import explained, sync_folder
+
+SUFFIX: Final = ".snapshot"
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}" + re.escape(SUFFIX))
+
+
+def create(collection: index.Collection, folder: Path, name: str) -> Snapshot:
+    """Writes an archive of what is committed now; searches and writes go on."""
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    sequence = collection.size().sequence
+    path = folder / f"{name}-{sequence}-{moment}{SUFFIX}"
+    number = 1
+    while path.exists():  # the clock may have been set back
+        number += 1
+        path = folder / f"{name}-{sequence}-{moment}-{number}{SUFFIX}"
+    collection.snapshot(path)
+    return _described(path, name)
+
+
+def listed(folder: Path, name: str) -> list[Snapshot]:
+    """The newest first; files that are no archives of ours are left out."""
+    found = []
+    if folder.is_dir():
+        for path in folder.glob(f"*{SUFFIX}"):
+            try:
+                found.append(_described(path, name))
+            except SnapshotRefused:
+                continue
+    return sorted(found, key=lambda each: (-each.sequence, -each.created, each.name))
+
+
+def path(folder: Path, snapshot: str) -> Path:
+    """Raises SnapshotNotFound, also for names that would lead out of the folder."""
+    if not _NAME.fullmatch(snapshot) or not (folder / snapshot).is_file():
+        raise SnapshotNotFound(
+            f"no snapshot is named {snapshot!r}: list them to see their names", field="snapshot"
+        )
+    return folder / snapshot
+
+
+def delete(path: Path) -> None:
+    with explained(path.parent):
+        path.unlink()
+        sync_folder(path.parent)
+
+
+def restore(path: Path, folder: Path, name: str, *, most_bytes: int) -> None:
+    """Makes a collection called `name` in a new folder.
+
+    Raises:
+        SnapshotRefused: the archive is damaged, too large, or not one of ours.
+    """
+    config = {**archive.read_facts(path).config, "name": name}
+    archive.restore(path, folder, config, most_bytes=most_bytes)
+
+
+def _described(path: Path, name: str) -> Snapshot:
+    facts = archive.read_facts(path)
+    stat = path.stat()
+    return Snapshot(path.name, name, facts.sequence, facts.documents, stat.st_size, stat.st_mtime)

@@ -1,0 +1,154 @@
+"""The folder that holds all collections of a gateway: its lock, its collections, their aliases.
+
+LOCK                held by the process that serves the folder
+ALIASES             other names of collections, replaced in one step
+collections/NAME    a collection; a folder appears and disappears with one rename
+snapshots/NAME      archives of a collection; they outlive it
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from sparsegate_server.errors import CorruptStore, DataFolderLocked
+from sparsegate_server.index import recovery
+from sparsegate_server.index.files.durable import explained, replace_file, sync_folder
+
+_COLLECTIONS: Final = "collections"
+_SNAPSHOTS: Final = "snapshots"
+_ALIASES: Final = "ALIASES"
+_UNFINISHED: Final = "."
+"""First character of folders that are being made or deleted; no collection's name begins so."""
+
+
+class DataFolder:
+    """An opened and locked folder, made if it is missing.
+
+    Raises:
+        DataFolderLocked: another process has it open.
+        DataFolderUnusable, StorageFull: missing rights, a read-only or full disk.
+        CorruptStore: the file of aliases is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = self._locked()
+            try:
+                self._collections = self._part(_COLLECTIONS)
+                self._snapshots = self._part(_SNAPSHOTS)
+                self._sweep()
+                self.aliases = self._read_aliases()
+            except BaseException:
+                os.close(self._lock)
+                raise
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def names(self) -> list[str]:
+        """Of all collections."""
+        return sorted(
+            each.name for each in self._collections.iterdir() if each.name[0] != _UNFINISHED
+        )
+
+    def collection(self, name: str) -> Path:
+        return self._collections / name
+
+    def create(self, name: str, make: Callable[[Path], None]) -> Path:
+        """Has `make` fill a new folder; the collection is there once it is complete and durable."""
+        with explained(self.path):
+            unfinished = self._unfinished()
+            try:
+                make(unfinished)
+                unfinished.rename(self.collection(name))
+            except BaseException:
+                recovery.remove(unfinished)
+                raise
+            sync_folder(self._collections)
+            return self.collection(name)
+
+    def delete(self, name: str) -> None:
+        with explained(self.path):
+            gone = self._unfinished()
+            self.collection(name).rename(gone)
+            sync_folder(self._collections)
+            recovery.remove(gone)
+
+    def set_aliases(self, aliases: Mapping[str, str]) -> None:
+        """All aliases, in one step."""
+        with explained(self.path):
+            body = json.dumps(dict(sorted(aliases.items())))
+            replace_file(
+                self.path / _ALIASES, f"{body}\n{zlib.crc32(body.encode()):08x}\n".encode()
+            )
+            self.aliases = dict(aliases)
+
+    def snapshots(self, name: str) -> Path:
+        """The folder of a collection's archives; it may not exist yet."""
+        return self._snapshots / name
+
+    def make_snapshots(self, name: str) -> Path:
+        """The same, which exists then, durably."""
+        with explained(self.path):
+            folder = self.snapshots(name)
+            folder.mkdir(exist_ok=True)
+            sync_folder(self._snapshots)
+            return folder
+
+    def incoming(self) -> Path:
+        """A path for an archive that is being received; a leftover is deleted at the next start."""
+        return self._snapshots / f"{_UNFINISHED}{uuid.uuid4().hex}"
+
+    def _locked(self) -> int:
+        number = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(number, 32).decode(errors="replace").strip() or "unknown"
+            os.close(number)
+            raise DataFolderLocked(
+                f"{self.path} is open in another process (pid {owner}): stop it, or choose another"
+                " data folder with --data or index.folder",
+                field="index.folder",
+            ) from None
+        os.ftruncate(number, 0)
+        os.write(number, f"{os.getpid()}\n".encode())
+        return number
+
+    def _part(self, name: str) -> Path:
+        part = self.path / name
+        part.mkdir(exist_ok=True)
+        sync_folder(self.path)
+        return part
+
+    def _unfinished(self) -> Path:
+        return self._collections / f"{_UNFINISHED}{uuid.uuid4().hex}"
+
+    def _sweep(self) -> None:
+        """Deletes what was being made or deleted when the last process ended."""
+        for folder in self._collections.glob(f"{_UNFINISHED}*"):
+            recovery.remove(folder)
+        for archive in self._snapshots.glob(f"{_UNFINISHED}*"):
+            archive.unlink()
+
+    def _read_aliases(self) -> dict[str, str]:
+        path = self.path / _ALIASES
+        if not path.exists():
+            return {}
+        lines = path.read_bytes().split(b"\n")
+        if len(lines) != 3 or lines[1] != b"%08x" % zlib.crc32(lines[0]):
+            raise CorruptStore(
+                f"{path} is damaged: delete it, then set the aliases again",
+                metadata={"file": str(path)},
+            )
+        aliases: dict[str, str] = json.loads(lines[0])
+        return aliases

@@ -1,0 +1,1 @@
+"""Files of the index: written once, checked, mapped into memory."""

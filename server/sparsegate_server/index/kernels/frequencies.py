@@ -1,0 +1,45 @@
+"""In how many visible documents of a segment each term of a query occurs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from sparsegate_server.index.kernels.arrays import I64, U16, U32, U64
+from sparsegate_server.index.kernels.bounds import find_term
+from sparsegate_server.index.kernels.registry import kernel
+from sparsegate_server.index.kernels.windows import WINDOW
+
+
+@kernel(U32, I64, U32, I64, U16, U64, U64, types.uint64, types.boolean)
+def document_frequencies(
+    query_terms: NDArray[np.uint32],
+    window_terms: NDArray[np.int64],
+    terms: NDArray[np.uint32],
+    ranges: NDArray[np.int64],
+    local_ids: NDArray[np.uint16],
+    born: NDArray[np.uint64],
+    dead: NDArray[np.uint64],
+    sequence: np.uint64,
+    all_visible: bool,
+) -> NDArray[np.int64]:
+    """int64 [len(query_terms)]. With `all_visible` the length of a posting list is its count."""
+    counts = np.zeros(len(query_terms), np.int64)
+    for window in range(len(window_terms) - 1):
+        first_row = window * WINDOW
+        for number in range(len(query_terms)):
+            at = find_term(
+                terms, window_terms[window], window_terms[window + 1], query_terms[number]
+            )
+            if at < 0:
+                continue
+            if all_visible:
+                counts[number] += ranges[at + 1] - ranges[at]
+                continue
+            for posting in range(ranges[at], ranges[at + 1]):
+                row = first_row + local_ids[posting]
+                # The first comparison holds unless a file is damaged.
+                if row < len(born) and born[row] <= sequence < dead[row]:
+                    counts[number] += 1
+    return counts

@@ -1,0 +1,394 @@
+"""From a folder to a collection in memory: create, open, rebuild, verify.
+
+    store.db        the truth; see `store/schema.py`
+    index/MANIFEST  which of the files beside it make up the index
+    index/*.segment, index/*.column
+
+Opening takes the segments that the manifest names, marks the documents dead whose numbers the store
+lists as tombstones, and reads from the store what was written after the last seal.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsegate_server.errors import CorruptIndex, CorruptStore, SparsegateError
+from sparsegate_server.index import ids, segment_file
+from sparsegate_server.index.contents import Contents
+from sparsegate_server.index.files.container import Damaged
+from sparsegate_server.index.files.durable import explained, sync_folder
+from sparsegate_server.index.files.manifest import (
+    NAME,
+    Manifest,
+    SegmentFile,
+    read_manifest,
+    write_manifest,
+)
+from sparsegate_server.index.forward import Forward
+from sparsegate_server.index.keys import Keys
+from sparsegate_server.index.segment import Details, Segment
+from sparsegate_server.index.store import codec, schema
+from sparsegate_server.index.store.database import Store
+from sparsegate_server.index.store.documents import Stored
+from sparsegate_server.index.tail import Rows
+
+INDEX: Final = "index"
+_OURS: Final = re.compile(r"\d{8}\.(segment|column)|" + NAME + r"\.new")
+_CHUNK: Final = 2**16
+"""Documents that are read from the store and inverted at a time by a rebuild."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What is fixed when a collection is created.
+
+    Attributes:
+        vocabulary: term ids are below it.
+        shards: number of parts, by hash of the id.
+        keep_text: whether texts are stored.
+    """
+
+    vocabulary: int
+    shards: int = 1
+    keep_text: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """Attributes:
+    orphans: numbers of dead documents in the store that no part holds.
+    """
+
+    parameters: Parameters
+    store: Store
+    manifest: Manifest
+    contents: Contents
+    orphans: NDArray[np.int64]
+
+
+def create(folder: Path, parameters: Parameters, config: Mapping[str, Any]) -> None:
+    """Makes an empty collection in a new folder, all of it durable but the folder's own name.
+
+    Args:
+        config: what the caller wants to find again with `read_config`.
+    """
+    with explained(folder):
+        folder.mkdir()
+        schema.create(folder / schema.FILE)
+        collection = uuid.uuid4().hex
+        store = Store(folder)
+        try:
+            store.begin()
+            store.set_facts(
+                collection=collection,
+                parameters=asdict(parameters),
+                config=config,
+                sequence=0,
+                next_number=1,
+            )
+            store.commit()
+        finally:
+            store.close()
+        (folder / INDEX).mkdir()
+        write_manifest(folder / INDEX, Manifest(collection))
+        sync_folder(folder)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Raises CorruptStore: the store is missing, foreign or damaged."""
+    store = Store(folder)
+    try:
+        config: dict[str, Any] = store.fact("config")
+        return config
+    finally:
+        store.close()
+
+
+def open_folder(folder: Path, *, threads: int = 1) -> Opened:
+    """Raises CorruptStore, CorruptIndex: a file is missing, foreign or damaged."""
+    with explained(folder):
+        store = Store(folder)
+        try:
+            return _opened(folder / INDEX, store, threads)
+        except BaseException:
+            store.close()
+            raise
+
+
+def _opened(index: Path, store: Store, threads: int) -> Opened:
+    parameters = Parameters(**store.fact("parameters"))
+    manifest = read_manifest(index)
+    position = store.position()
+    _check_match(index, store, manifest, position.sequence)
+    segments = _segments(index, manifest, parameters)
+    orphans = _mark_dead([each for shard in segments for each in shard], store.tombstones())
+    contents = Contents(
+        parameters.vocabulary,
+        segments,
+        sequence=position.sequence,
+        next_number=position.next_number,
+        indexes=store.indexes(),
+        threads=threads,
+    )
+    for rows in _rows_after(store, manifest.sealed, parameters.vocabulary):
+        contents.add(rows, position.sequence, [])
+    contents.publish()
+    _delete_strays(index, manifest)
+    return Opened(parameters, store, manifest, contents, orphans)
+
+
+def _check_match(index: Path, store: Store, manifest: Manifest, sequence: int) -> None:
+    if manifest.collection != store.fact("collection"):
+        raise Damaged(index / NAME, "belongs to another collection")
+    if manifest.sequence > sequence:
+        raise CorruptStore(
+            f"{store.path} ends with write {sequence}, but the index has seen {manifest.sequence}:"
+            " the write-ahead log beside it (store.db-wal) was damaged or lost; put it back, or"
+            " restore the collection's last snapshot",
+            metadata={"file": str(store.path)},
+        )
+
+
+def _segments(index: Path, manifest: Manifest, parameters: Parameters) -> list[list[Segment]]:
+    shards: list[list[Segment]] = [[] for _ in range(parameters.shards)]
+    for each in manifest.segments:
+        path = index / each.file
+        if not 0 <= each.shard < parameters.shards:
+            raise Damaged(index / NAME, f"names a shard {each.shard}")
+        segment = segment_file.open_segment(path, manifest.collection, parameters.vocabulary)
+        for name, file in each.columns.items():
+            column = segment_file.open_column(
+                index / file, manifest.collection, each.file, segment.rows
+            )
+            segment = segment.with_column(name, column, file)
+        shards[each.shard].append(segment)
+    return shards
+
+
+def _mark_dead(
+    segments: Sequence[Segment], tombstones: Sequence[tuple[int, int]]
+) -> NDArray[np.int64]:
+    """Buries dead documents; returns the numbers of those that no segment holds."""
+    table = np.array(tombstones, np.int64).reshape(-1, 2)
+    numbers, sequences = table[:, 0], table[:, 1]
+    here = np.zeros(len(numbers), bool)
+    if not len(numbers):
+        return numbers
+    for segment in segments:
+        at = np.searchsorted(numbers, segment.details.numbers)
+        at[at == len(numbers)] = 0
+        rows = np.flatnonzero(numbers[at] == segment.details.numbers)
+        segment.deaths.dead[rows] = sequences[at[rows]]
+        segment.deaths.count = len(rows)
+        here[at[rows]] = True
+    return numbers[~here]
+
+
+def _rows_after(store: Store, number: int, vocabulary: int) -> Iterator[Rows]:
+    """Documents with greater numbers, in pieces, checked."""
+    while stored := store.live_after(number, _CHUNK):
+        number = stored[-1].number
+        yield _rows(store, stored, vocabulary)
+
+
+def _rows(store: Store, stored: Sequence[Stored], vocabulary: int) -> Rows:
+    """Raises CorruptStore: a document that does not fit its checksum, or is none."""
+    try:
+        forward = codec.read_vectors([each.check().vector for each in stored])
+        forward.check(vocabulary)
+        return Rows(
+            [_known(each.key) for each in stored],
+            [each.record() for each in stored],
+            [(len(each.text or b""), len(each.payload)) for each in stored],
+            forward.stored(vocabulary),
+            [each.number for each in stored],
+        )
+    except CorruptStore:
+        raise
+    except (ValueError, RecursionError, SparsegateError) as error:
+        raise schema.damaged(store.path, f"a document that is none: {error}") from error
+
+
+def _known(key: bytes) -> bytes:
+    """Raises ValueError or InvalidRequest: not the bytes of an id."""
+    if ids.encode(ids.decode(key)) != key:
+        raise ValueError("bytes that are no id")
+    return key
+
+
+def _delete_strays(index: Path, manifest: Manifest) -> None:
+    """Files that a crash has left behind, before the manifest named them or after."""
+    for path in index.iterdir():
+        if _OURS.fullmatch(path.name) and path.name not in manifest.files:
+            path.unlink()
+
+
+def rebuild(folder: Path, report: Callable[[int], object] = lambda _: None) -> int:
+    """Makes the index anew from the store. The old one holds until the new one is complete.
+
+    Args:
+        report: called with the number of documents done so far.
+
+    Returns:
+        How many documents there are.
+
+    Raises:
+        CorruptStore: the store itself is damaged.
+    """
+    with explained(folder):
+        index = folder / INDEX
+        index.mkdir(exist_ok=True)
+        store = Store(folder)
+        try:
+            parameters = Parameters(**store.fact("parameters"))
+            collection = store.fact("collection")
+            position = store.position()
+            names = _fresh_names(index)
+            files: list[SegmentFile] = []
+            done = 0
+            for rows in _rows_after(store, 0, parameters.vocabulary):
+                for shard, segment in _inverted(rows, parameters):
+                    name = next(names)
+                    segment_file.write_segment(
+                        index / name, segment, collection, parameters.vocabulary
+                    )
+                    files.append(SegmentFile(shard, name))
+                done += len(rows.keys)
+                report(done)
+            sync_folder(index)
+            manifest = Manifest(
+                collection, 1, position.next_number - 1, position.sequence, tuple(files)
+            )
+            write_manifest(index, manifest)
+            sync_folder(folder)
+            _delete_strays(index, manifest)
+            return done
+        finally:
+            store.close()
+
+
+def _fresh_names(index: Path) -> Iterator[str]:
+    taken = [int(path.stem) for path in index.iterdir() if path.stem.isdecimal()]
+    number = max(taken, default=0)
+    while True:
+        number += 1
+        yield f"{number:08d}.segment"
+
+
+def _inverted(rows: Rows, parameters: Parameters) -> Iterator[tuple[int, Segment]]:
+    """A segment for every shard that has some of the rows."""
+    by_shard: defaultdict[int, list[int]] = defaultdict(list)
+    for at in sorted(range(len(rows.keys)), key=rows.keys.__getitem__):
+        by_shard[ids.shard_of(rows.keys[at], parameters.shards)].append(at)
+    for shard, places in by_shard.items():
+        destination = np.full(len(rows.keys), -1)
+        destination[places] = np.arange(len(places))
+        sizes = np.array([rows.sizes[at] for at in places], np.uint32)
+        details = Details(
+            np.array([rows.numbers[at] for at in places], np.int64),
+            np.zeros(len(places), np.uint64),
+            np.ascontiguousarray(sizes[:, 0]),
+            np.ascontiguousarray(sizes[:, 1]),
+        )
+        yield (
+            shard,
+            Segment.build(
+                Keys.of([rows.keys[at] for at in places]),
+                details,
+                Forward.gathered([(rows.forward, destination)], len(places)),
+                parameters.vocabulary,
+            ),
+        )
+
+
+def verify(folder: Path, report: Callable[[str, str], object]) -> bool:
+    """Reads everything, changes nothing.
+
+    Args:
+        report: called with a file and what is wrong with it, "" if nothing is.
+
+    Returns:
+        Whether all is well.
+    """
+    sound = True
+
+    def check(name: str, work: Callable[[], str]) -> None:
+        nonlocal sound
+        try:
+            problem = work()
+        except SparsegateError as error:
+            problem = error.message
+        sound = sound and not problem
+        report(name, problem)
+
+    store = Store(folder)
+    try:
+        check(schema.FILE, lambda: _check_store(store))
+        index = folder / INDEX
+        try:
+            manifest = read_manifest(index)
+        except CorruptIndex as error:
+            report(NAME, error.message)
+            return False
+        report(NAME, "")
+        for name in sorted(manifest.files):
+            check(name, lambda path=index / name: segment_file.damage(path))  # type: ignore[misc]
+        if sound:
+            check("index against store", lambda: _compare(index, store, manifest))
+        return sound
+    finally:
+        store.close()
+
+
+def _check_store(store: Store) -> str:
+    store.check()
+    parameters = Parameters(**store.fact("parameters"))
+    for _ in _rows_after(store, 0, parameters.vocabulary):
+        pass
+    return ""
+
+
+def _compare(index: Path, store: Store, manifest: Manifest) -> str:
+    """Whether the segments hold just the live documents up to the last seal, with their vectors."""
+    parameters = Parameters(**store.fact("parameters"))
+    segments = [each for shard in _segments(index, manifest, parameters) for each in shard]
+    _mark_dead(segments, store.tombstones())
+    place = {
+        number: (segment, row)
+        for segment in segments
+        for row, number in enumerate(segment.details.numbers.tolist())
+        if segment.deaths.dead[row] == np.uint64(2**64 - 1)
+    }
+    for rows in _rows_after(store, 0, parameters.vocabulary):
+        for at, number in enumerate(rows.numbers):
+            if number > manifest.sealed:
+                continue
+            segment, row = place.pop(number, (None, -1))
+            if segment is None or segment.key(row) != rows.keys[at]:
+                return f"no segment holds the document {ids.decode(rows.keys[at])!r}"
+            mine, theirs = segment.vector(row), rows.forward.row(at)
+            if mine.indices.tobytes() != theirs.indices.tobytes() or (
+                mine.values.tobytes() != theirs.values.tobytes()
+            ):
+                return f"the vector of {ids.decode(rows.keys[at])!r} differs"
+    return f"{len(place)} documents are in segments but not in the store" if place else ""
+
+
+def index_bytes(folder: Path) -> int:
+    """Size of the index's files."""
+    return sum(path.stat().st_size for path in (folder / INDEX).glob("*"))
+
+
+def remove(folder: Path) -> None:
+    """Deletes a collection's folder."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,304 @@
+"""Background work on one collection: sealing tails, merging segments, making payload columns.
+
+Each changes the set of files in the same order: new files are written and synced, the folder is
+synced, the manifest is replaced, the new view is published, old files are deleted. A crash at any
+point leaves a manifest whose files are all there; files that none names are deleted at the next
+start.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsegate_server.filters import TEXT_FIELD, FieldKind
+from sparsegate_server.index import merge
+from sparsegate_server.index.contents import Contents
+from sparsegate_server.index.files.durable import explained, sync_folder
+from sparsegate_server.index.files.manifest import Manifest, SegmentFile, write_manifest
+from sparsegate_server.index.filter.column import Column
+from sparsegate_server.index.filter.match import values_of
+from sparsegate_server.index.hydration import Hydration
+from sparsegate_server.index.segment import Merged, Segment, merged
+from sparsegate_server.index.segment_file import open_segment, write_column, write_segment
+from sparsegate_server.index.tail import Tail
+from sparsegate_server.index.values import Record
+
+_BATCH = 2_000
+"""Documents that are read from the store at a time."""
+
+
+class Dropped(NamedTuple):
+    """Documents that no segment holds any more; no read that is pinned to `sequence` or later needs
+    them."""
+
+    sequence: int
+    numbers: NDArray[np.int64]
+
+
+class _Sealed(NamedTuple):
+    tail: Tail
+    segment: Segment | None
+    destination: NDArray[np.int64]
+
+
+class Sealing:
+    """Each method does one piece of work, if there is any, and may be called from any thread; of
+    each kind one runs at a time.
+
+    Args:
+        folder: of the index's files.
+        tail_documents: about how many documents a sealed segment has at least.
+        dropped: is told which documents may be purged from the store.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        contents: Contents,
+        hydration: Hydration,
+        *,
+        tail_documents: int,
+        dropped: Callable[[Dropped], None],
+    ) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._contents = contents
+        self._hydration = hydration
+        self._through = 0
+        self._tail_documents = tail_documents
+        self._dropped = dropped
+        self._sealing = threading.Lock()
+        self._merging = threading.Lock()
+        self._swapping = threading.Lock()
+        self._names = itertools.count(_first_free(manifest.files))
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def due(self) -> bool:
+        """Whether the tails are full."""
+        return self._contents.tail_rows() >= self._tail_documents
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a seal has failed and is to be tried again."""
+        return any(shard.frozen for shard in self._contents.shards)
+
+    def seal(self) -> bool:
+        """Makes the tails of all shards segments. Returns whether there was anything to seal.
+
+        Raises:
+            StorageFull, DataFolderUnusable: the documents stay in the tails, and in the store.
+        """
+        with self._sealing, explained(self._folder):
+            through = self._freeze()
+            if through is None:
+                return False
+            sealed = [self._sealed(shard.frozen) for shard in self._contents.shards]
+            added = [
+                SegmentFile(number, each.segment.file, each.segment.column_files)
+                for number, each in enumerate(sealed)
+                if each and each.segment
+            ]
+            with self._swapping:
+                segments = (*self._manifest.segments, *added)
+                self._swap(replace(self._manifest, segments=segments, sealed=through))
+                self._install(sealed)
+            return True
+
+    def merge(self, *, whole: bool = False) -> bool:
+        """Merges the segments of one shard that have become too many or too dead.
+
+        Args:
+            whole: merge a shard's segments to one, if there are more or any document is dead.
+
+        Returns:
+            Whether there was anything to merge.
+        """
+        with self._merging, explained(self._folder):
+            for number, shard in enumerate(self._contents.shards):
+                with self._contents.lock:
+                    segments = list(shard.segments)
+                chosen = _all_of(segments) if whole else self._planned(segments)
+                if chosen:
+                    self._merge(number, chosen)
+                    return True
+            return False
+
+    def index(self) -> bool:
+        """Makes the columns of one declared field that segments lack, or drops those of fields that
+        are not declared any more. Returns whether there was anything to do."""
+        with self._merging, explained(self._folder):
+            with self._contents.lock:
+                declared = dict(self._contents.indexes)
+                segments = [each for shard in self._contents.shards for each in shard.segments]
+            for name in {name for each in segments for name in each.columns}:
+                kind = declared.get(name)
+                stale = [
+                    each
+                    for each in segments
+                    if name in each.columns and (kind is None or not each.has_column(name, kind))
+                ]
+                if stale:
+                    self._exchange({each: each.without_column(name) for each in stale})
+                    return True
+            for name, kind in declared.items():
+                lacking = [each for each in segments if name not in each.columns]
+                if lacking:
+                    self._exchange({each: self._with_column(each, name, kind) for each in lacking})
+                    return True
+            return False
+
+    def _freeze(self) -> int | None:
+        """Sets the tails aside; the number up to which documents are in them or in segments."""
+        contents = self._contents
+        with contents.lock:
+            waiting = any(shard.frozen for shard in contents.shards)
+            if not waiting:
+                if not contents.tail_rows():
+                    return None
+                self._through = contents.next_number - 1
+                for shard in contents.shards:
+                    shard.frozen, shard.tail = shard.tail, contents.new_tail()
+                contents.publish()
+            return self._through
+
+    def _sealed(self, tail: Tail | None) -> _Sealed | None:
+        """A tail as a segment with a file."""
+        if tail is None:
+            return None
+        segment, destination = tail.sealed(self._contents.vocabulary)
+        if segment is None:
+            return _Sealed(tail, None, destination)
+        rows = np.flatnonzero(destination >= 0)
+        records = [tail.records[row] for row in rows[np.argsort(destination[rows])].tolist()]
+        segment = self._written(segment)
+        for name, kind in list(self._contents.indexes.items()):
+            segment = self._written_column(segment, name, _column(kind, name, records))
+        return _Sealed(tail, segment, destination)
+
+    def _install(self, sealed: Sequence[_Sealed | None]) -> None:
+        contents = self._contents
+        gone = []
+        with contents.lock:
+            for shard, each in zip(contents.shards, sealed, strict=True):
+                shard.frozen = None
+                if each is None:
+                    continue
+                if each.segment:
+                    each.tail.carry_over(each.segment, each.destination)
+                    shard.segments = [*shard.segments, each.segment]
+                gone.append(each.tail.dropped(each.destination))
+            contents.publish()
+            sequence = contents.sequence
+        self._dropped(Dropped(sequence, np.concatenate([*gone, np.empty(0, np.int64)])))
+
+    def _planned(self, segments: Sequence[Segment]) -> list[Segment]:
+        weights = [merge.Weight(each.rows, each.deaths.count) for each in segments]
+        return [segments[place] for place in merge.plan(weights, self._tail_documents)]
+
+    def _merge(self, number: int, sources: Sequence[Segment]) -> None:
+        shard = self._contents.shards[number]
+        result = merged(sources, self._contents.vocabulary, dict(self._contents.indexes))
+        if result.segment:
+            written = self._written(result.segment)
+            for name, column in result.segment.columns.items():
+                written = self._written_column(written, name, column)
+            result = Merged(written, result.destinations)
+        added = [result.segment] if result.segment else []
+        with self._swapping:
+            names = {each.file for each in sources}
+            kept = [each for each in self._manifest.segments if each.file not in names]
+            files = [SegmentFile(number, each.file, each.column_files) for each in added]
+            self._swap(replace(self._manifest, segments=(*kept, *files)))
+            with self._contents.lock:
+                result.carry_over(sources)
+                shard.segments = [each for each in shard.segments if each not in sources] + added
+                self._contents.publish()
+                sequence = self._contents.sequence
+        self._delete(_files_of(sources))
+        self._dropped(Dropped(sequence, result.dropped(sources)))
+
+    def _exchange(self, changed: dict[Segment, Segment]) -> None:
+        """Puts segments that differ in their columns alone in the place of others."""
+        by_file = {old.file: new for old, new in changed.items()}
+        with self._swapping:
+            segments = tuple(
+                SegmentFile(each.shard, each.file, by_file[each.file].column_files)
+                if each.file in by_file
+                else each
+                for each in self._manifest.segments
+            )
+            self._swap(replace(self._manifest, segments=segments))
+            with self._contents.lock:
+                for shard in self._contents.shards:
+                    shard.segments = [changed.get(each, each) for each in shard.segments]
+                self._contents.publish()
+        self._delete(_files_of(changed.keys()) - _files_of(changed.values()))
+
+    def _with_column(self, segment: Segment, name: str, kind: FieldKind) -> Segment:
+        records = self._records(segment, text=name == TEXT_FIELD)
+        return self._written_column(segment, name, _column(kind, name, records))
+
+    def _records(self, segment: Segment, *, text: bool) -> Iterable[Record]:
+        for start in range(0, segment.rows, _BATCH):
+            rows = range(start, min(start + _BATCH, segment.rows))
+            places = [(segment, row) for row in rows]
+            yield from self._hydration.records(places, text=text, payload=not text)
+
+    def _written(self, segment: Segment) -> Segment:
+        """The same segment over its file."""
+        path = self._folder / f"{next(self._names):08d}.segment"
+        vocabulary = self._contents.vocabulary
+        write_segment(path, segment, self._manifest.collection, vocabulary)
+        return open_segment(path, self._manifest.collection, vocabulary)
+
+    def _written_column(self, segment: Segment, name: str, column: Column) -> Segment:
+        path = self._folder / f"{next(self._names):08d}.column"
+        write_column(path, column, self._manifest.collection, segment.file)
+        return segment.with_column(name, column, path.name)
+
+    def _swap(self, manifest: Manifest) -> None:
+        """Makes a manifest, whose files are written, the one that holds."""
+        sync_folder(self._folder)
+        fresh = replace(
+            manifest,
+            generation=manifest.generation + 1,
+            sequence=self._contents.published.view.sequence,
+        )
+        write_manifest(self._folder, fresh)
+        self._manifest = fresh
+
+    def _delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def _column(kind: FieldKind, name: str, records: Iterable[Record]) -> Column:
+    values = (values_of(name, record.text, record.payload) for record in records)
+    return Column.build(kind, values)
+
+
+def _all_of(segments: Sequence[Segment]) -> list[Segment]:
+    if len(segments) > 1 or any(each.deaths.count for each in segments):
+        return list(segments)
+    return []
+
+
+def _files_of(segments: Iterable[Segment]) -> set[str]:
+    return {name for each in segments for name in (each.file, *each.column_files.values())}
+
+
+def _first_free(files: Iterable[str]) -> int:
+    """Names are never used again while the index lives, so that none can be mistaken."""
+    return 1 + max((int(Path(name).stem) for name in files), default=0)

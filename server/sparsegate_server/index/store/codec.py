@@ -1,0 +1,94 @@
+"""Documents to the bytes of the store and back.
+
+A vector is a byte with the size of a term id (2 or 4), the term ids, then the float32 weights, all
+little endian. A payload is JSON, whose integers are exact and whose floats round-trip.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from sparsegate_server.errors import InvalidDocument
+from sparsegate_server.index.forward import Forward, indptr_of
+from sparsegate_server.types import Payload
+
+_WEIGHT_BYTES: Final = 4
+_encoder: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
+)
+
+
+def write_payload(payload: Payload, path: str) -> bytes:
+    """Raises InvalidDocument: a value that JSON cannot say (a NaN, a lone surrogate)."""
+    if not payload:
+        return b"{}"
+    try:
+        return _encoder.encode(payload).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidDocument(f"cannot be written as JSON: {error}", field=path) from error
+
+
+def write_text(text: str, path: str) -> bytes:
+    """Raises InvalidDocument: it holds a lone surrogate, so that UTF-8 cannot carry it."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidDocument("is not valid Unicode", field=path) from error
+
+
+def read_payload(stored: bytes) -> Payload:
+    if stored == b"{}":
+        return {}
+    payload: Payload = json.loads(stored)
+    return payload
+
+
+def write_vectors(forward: Forward) -> list[bytes]:
+    """The stored form of every row."""
+    width = forward.terms.dtype.itemsize
+    terms, weights = forward.terms.tobytes(), forward.weights.tobytes()
+    head = bytes([width])
+    bounds = forward.indptr.tolist()
+    return [
+        head + terms[width * start : width * stop] + weights[4 * start : 4 * stop]
+        for start, stop in pairwise(bounds)
+    ]
+
+
+def read_vectors(stored: Sequence[bytes]) -> Forward:
+    """Rows from their stored form, all with term ids of one size.
+
+    Raises:
+        ValueError: bytes that are no vector.
+    """
+    if not stored:
+        raise ValueError("no vectors")
+    width = stored[0][0] if stored[0] else 0
+    sizes = np.fromiter(map(len, stored), np.int64, len(stored)) - 1
+    if width not in {2, 4} or (sizes % (width + _WEIGHT_BYTES)).any() or (sizes < 0).any():
+        raise ValueError("bytes that are no vector")
+    lengths = sizes // (width + _WEIGHT_BYTES)
+    middles = (1 + width * lengths).tolist()
+    if any(each[0] != width for each in stored):
+        raise ValueError("vectors of different kinds")
+    terms = b"".join(each[1:middle] for each, middle in zip(stored, middles, strict=True))
+    weights = b"".join(each[middle:] for each, middle in zip(stored, middles, strict=True))
+    return Forward(
+        indptr_of(lengths),
+        np.frombuffer(terms, np.uint16 if width == 2 else np.uint32),
+        np.frombuffer(weights, np.float32),
+    )
+
+
+def checksum(key: bytes, text: bytes | None, payload: bytes, vector: bytes) -> int:
+    """CRC-32 of a stored document. A missing text differs from an empty one."""
+    crc = zlib.crc32(key)
+    crc = zlib.crc32(b"\0" if text is None else b"\1" + text, crc)
+    crc = zlib.crc32(payload, crc)
+    return zlib.crc32(vector, crc)

@@ -1,0 +1,91 @@
+"""What a read sees: the parts of all shards at one sequence number, and who is looking at what."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sparsegate_server.filters import FieldKind
+from sparsegate_server.index import ids
+from sparsegate_server.index.part import Part
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """All that a read needs, published by one assignment: a write is seen whole, in all shards, or
+    not at all.
+
+    Attributes:
+        documents: how many are alive.
+        shards: the parts of every shard.
+        lanes: the same parts, dealt to the threads of a search.
+        indexes: payload indexes that every segment has a column of.
+    """
+
+    sequence: int
+    documents: int
+    shards: tuple[tuple[Part, ...], ...]
+    lanes: tuple[tuple[Part, ...], ...]
+    indexes: Mapping[str, FieldKind]
+
+    @property
+    def parts(self) -> list[Part]:
+        return [part for shard in self.shards for part in shard]
+
+    def find(self, key: bytes) -> tuple[Part, int] | None:
+        """The part and the row that hold the key's document."""
+        for part in self.shards[ids.shard_of(key, len(self.shards))]:
+            row = part.find(key, self.sequence)
+            if row >= 0:
+                return part, row
+        return None
+
+
+class Published:
+    """The newest view, and the sequence numbers that reads are pinned to."""
+
+    def __init__(self, view: View) -> None:
+        self._lock = threading.Lock()
+        self._view = view
+        self._pinned: Counter[int] = Counter()
+
+    @property
+    def view(self) -> View:
+        return self._view
+
+    def publish(self, view: View) -> None:
+        with self._lock:
+            self._view = view
+
+    @contextmanager
+    def pin(self) -> Iterator[View]:
+        """The newest view; what it shows stays readable, in the store too, while the context
+        lasts."""
+        with self._lock:
+            view = self._view
+            self._pinned[view.sequence] += 1
+        try:
+            yield view
+        finally:
+            with self._lock:
+                self._pinned[view.sequence] -= 1
+                if not self._pinned[view.sequence]:
+                    del self._pinned[view.sequence]
+
+    def oldest(self) -> int:
+        """The smallest sequence number that a read is pinned to now or will be."""
+        with self._lock:
+            return min(self._pinned, default=self._view.sequence)
+
+
+def dealt(shards: tuple[tuple[Part, ...], ...], threads: int) -> tuple[tuple[Part, ...], ...]:
+    """The parts of all shards in up to `threads` lanes, each with its largest parts first: they
+    raise the bar that the others have to clear."""
+    lanes = []
+    for lane in range(min(threads, len(shards))):
+        parts = [part for shard in shards[lane::threads] for part in shard]
+        lanes.append(tuple(sorted(parts, key=lambda part: part.rows, reverse=True)))
+    return tuple(lane for lane in lanes if lane)

@@ -1,0 +1,262 @@
+"""The writes of a collection as steps of the writer: what they change in memory and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sparsegate_server.errors import InvalidRequest
+from sparsegate_server.filters import FieldKind, Filter
+from sparsegate_server.index import ids
+from sparsegate_server.index.contents import Contents
+from sparsegate_server.index.filter import paths
+from sparsegate_server.index.filtering import Filtering
+from sparsegate_server.index.forward import Forward
+from sparsegate_server.index.hydration import Hydration, Place
+from sparsegate_server.index.shard import Undo
+from sparsegate_server.index.store import codec
+from sparsegate_server.index.store.database import Store
+from sparsegate_server.index.store.documents import Encoded, encode
+from sparsegate_server.index.tail import Rows
+from sparsegate_server.index.values import Record
+from sparsegate_server.index.view import View
+from sparsegate_server.operations import (
+    Document,
+    PayloadChange,
+    StreamBatch,
+    Target,
+    WriteResult,
+)
+
+Step = Callable[[Undo], WriteResult]
+_DIGEST_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Checked and encoded documents of one write, no key twice, in the order they came.
+
+    Attributes:
+        digest: of the whole, to tell a retried request from another one with its id.
+    """
+
+    keys: list[bytes]
+    records: list[Record]
+    forward: Forward
+    encoded: list[Encoded]
+    digest: bytes
+
+
+def prepare(documents: Sequence[Document], vocabulary: int, *, keep_text: bool) -> Prepared:
+    """All of an upsert that needs no lock. The last of several documents with one id wins.
+
+    Raises:
+        InvalidRequest: an id that is none.
+        InvalidVector, UnknownTerm, InvalidDocument: a document that cannot be stored.
+    """
+    forward = Forward.of([document.vector for document in documents])
+    forward.check(vocabulary)
+    latest: dict[bytes, int] = {}
+    for at, document in enumerate(documents):
+        latest[ids.encode(document.id, f"documents[{at}].id")] = at
+    if len(latest) < len(documents):
+        documents = [documents[at] for at in latest.values()]
+        forward = Forward.of([document.vector for document in documents])
+    records = [
+        Record(document.text if keep_text else None, document.payload) for document in documents
+    ]
+    return _encoded(list(latest), records, forward.stored(vocabulary))
+
+
+def _encoded(keys: list[bytes], records: list[Record], forward: Forward) -> Prepared:
+    encoded = encode(keys, records, codec.write_vectors(forward), "documents")
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for each in encoded:
+        digest.update(b"%d %d;" % (len(each.key), each.checksum) + each.key)
+    return Prepared(keys, records, forward, encoded, digest.digest())
+
+
+def digest_of(*parts: object) -> bytes:
+    """Of a write that is not an upsert."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+class Writes:
+    """Makes steps. A step runs in the writer's thread, under the lock of the contents."""
+
+    def __init__(
+        self, store: Store, contents: Contents, filtering: Filtering, hydration: Hydration
+    ) -> None:
+        self._store = store
+        self._contents = contents
+        self._filtering = filtering
+        self._hydration = hydration
+
+    def upsert(self, prepared: Prepared) -> Step:
+        def step(undo: Undo) -> WriteResult:
+            if not prepared.keys:
+                return WriteResult(self._contents.sequence, 0)
+            return self._put(prepared, undo)
+
+        return step
+
+    def delete(self, target: Target) -> Step:
+        """Raises InvalidRequest: an id that is none."""
+        keys = _keys(target)
+
+        def step(undo: Undo) -> WriteResult:
+            chosen = self._chosen(target) if keys is None else keys
+            sequence = self._contents.sequence + 1
+            numbers = self._contents.bury(chosen, sequence, undo)
+            if not numbers:
+                return WriteResult(self._contents.sequence, 0)
+            self._contents.sequence = sequence
+            self._store.bury(numbers, sequence)
+            return WriteResult(sequence, len(numbers))
+
+        return step
+
+    def set_payload(self, target: Target, change: PayloadChange) -> Step:
+        """Raises InvalidRequest: an id that is none. InvalidDocument: a payload that is none."""
+        keys = _keys(target)
+        codec.write_payload(change.payload, "payload")
+
+        def step(undo: Undo) -> WriteResult:
+            chosen = self._chosen(target) if keys is None else keys
+            places = self._places(chosen)
+            if not places:
+                return WriteResult(self._contents.sequence, 0)
+            return self._put(self._changed(places, change), undo)
+
+        return step
+
+    def create_index(self, field: str, kind: FieldKind) -> Step:
+        """Raises InvalidFilter: not the path of a field."""
+        name = paths.canonical(field)
+
+        def step(undo: Undo) -> WriteResult:
+            contents = self._contents
+            known = contents.indexes.get(name)
+            if known is kind:
+                return WriteResult(contents.sequence, 1)
+            if known is not None:
+                raise InvalidRequest(
+                    f"{field!r} has an index of the kind {known.value} already: delete it first",
+                    field="kind",
+                )
+            contents.sequence += 1
+            undo.append(lambda: contents.indexes.__delitem__(name))
+            contents.indexes[name] = kind
+            self._store.declare_index(name, kind, contents.sequence)
+            return WriteResult(contents.sequence, 0)
+
+        return step
+
+    def delete_index(self, field: str) -> Step:
+        """Raises InvalidFilter: not the path of a field."""
+        name = paths.canonical(field)
+
+        def step(undo: Undo) -> WriteResult:
+            contents = self._contents
+            known = contents.indexes.get(name)
+            if known is None:
+                return WriteResult(contents.sequence, 0)
+            contents.sequence += 1
+            undo.append(lambda: contents.indexes.__setitem__(name, known))
+            del contents.indexes[name]
+            self._store.drop_index(name)
+            return WriteResult(contents.sequence, 1)
+
+        return step
+
+    def purge(self, numbers: Sequence[int]) -> Step:
+        """Forgets documents that no segment holds and no read needs any more."""
+
+        def step(_: Undo) -> WriteResult:
+            self._store.purge(numbers)
+            return WriteResult(self._contents.sequence, len(numbers))
+
+        return step
+
+    def once(self, step: Step, request_id: str, digest: bytes) -> Step:
+        """The step, unless a request with this id was applied before.
+
+        The step raises InvalidRequest when that was another request.
+        """
+        if not request_id:
+            return step
+
+        def checked(undo: Undo) -> WriteResult:
+            earlier = self._store.request(request_id)
+            if earlier is None:
+                result = step(undo)
+                self._store.remember_request(request_id, digest, result)
+                return result
+            known, result = earlier
+            if known != digest:
+                raise InvalidRequest(
+                    f"request id {request_id!r} was used for another write: give each its own",
+                    field="request_id",
+                )
+            return result
+
+        return checked
+
+    def in_stream(self, step: Step, batch: StreamBatch) -> Step:
+        """The step, unless this batch of the stream was applied before."""
+
+        def checked(undo: Undo) -> WriteResult:
+            earlier = self._store.stream(batch.stream)
+            if earlier is not None and batch.number <= earlier[0]:
+                return earlier[1]
+            result = step(undo)
+            self._store.remember_batch(batch.stream, batch.number, result)
+            return result
+
+        return checked
+
+    def _put(self, prepared: Prepared, undo: Undo) -> WriteResult:
+        contents = self._contents
+        sequence = contents.sequence + 1
+        replaced = contents.bury(prepared.keys, sequence, undo)
+        numbers = contents.take_numbers(len(prepared.keys))
+        sizes = [each.sizes for each in prepared.encoded]
+        rows = Rows(prepared.keys, prepared.records, sizes, prepared.forward, numbers)
+        contents.add(rows, sequence, undo)
+        contents.sequence = sequence
+        self._store.bury(replaced, sequence)
+        self._store.insert(prepared.encoded, numbers, sequence)
+        return WriteResult(sequence, len(replaced))
+
+    def _view(self) -> View:
+        """As the steps before this one have left the contents."""
+        return self._contents.taken()
+
+    def _chosen(self, target: Target) -> list[bytes]:
+        assert isinstance(target, Filter)
+        passing = self._filtering.passing(self._view(), target)
+        return [part.key(row) for part, rows in passing.rows.items() for row in rows]
+
+    def _places(self, keys: Sequence[bytes]) -> list[Place]:
+        view = self._view()
+        found = [view.find(key) for key in dict.fromkeys(keys)]
+        return [place for place in found if place is not None]
+
+    def _changed(self, places: Sequence[Place], change: PayloadChange) -> Prepared:
+        """New versions of documents, with their texts and vectors as they are."""
+        vectors = [part.vector(row) for part, row in places]
+        records = [
+            Record(record.text, change.of(record.payload))
+            for record in self._hydration.records(places)
+        ]
+        forward = Forward.of(vectors).stored(self._contents.vocabulary)
+        return _encoded([part.key(row) for part, row in places], records, forward)
+
+
+def _keys(target: Target) -> list[bytes] | None:
+    """The keys of a target, each once; None for a filter."""
+    if isinstance(target, Filter):
+        return None
+    return list(dict.fromkeys(ids.encode_all(target, "ids")))
