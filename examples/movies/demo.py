@@ -1,8 +1,8 @@
 """From nothing to an explained answer: `make demo`.
 
 Pulls and exports the model, starts Triton and the gateway on free loopback ports, stores 20 films,
-asks a question that shares no word with the film it looks for, shows why that film was found, and
-stops everything it started.
+asks a question that shares no word with the film it looks for, shows why that film was found, kills
+the gateway and finds the film again, and stops everything it started.
 """
 
 from __future__ import annotations
@@ -81,6 +81,21 @@ def ask(client: Client) -> None:
     console.print(explanation_table(explanation, title=f"Why “{best.payload['film']}”"))
 
 
+def lose_nothing(gateway: GatewayProcess) -> None:
+    step("Killing the gateway (SIGKILL), starting it again, asking again")
+    gateway.kill()
+    gateway.start()
+    with Client(gateway.address) as client:
+        client.wait_ready()
+        collection = client.get_collection("movies")
+        result = client.search("movies", QUESTION, limit=1, with_payload=True)
+    best = result.hits[0]
+    detail(
+        f"{collection.documents} films at write {collection.sequence}; the first is still "
+        f"{best.payload['film']} with {best.score:.4f}"
+    )
+
+
 def run(inference: str) -> None:
     step(f"Model {MODEL}")
     export(pull(MODEL, detail), REPOSITORY, report=detail)
@@ -97,6 +112,7 @@ def run(inference: str) -> None:
         client.create_collection("movies", model=MODEL, shards=2)
         client.upsert("movies", films()).raise_for_errors()
         ask(client)
+        lose_nothing(gateway)
         step("Stopping what was started")
 
 
