@@ -31,6 +31,7 @@ from sparsegate_server.errors import (
 from sparsegate_server.filters import FieldKind, Filter
 from sparsegate_server.index import recovery
 from sparsegate_server.index.data_folder import DataFolder
+from sparsegate_server.index.store import schema
 from sparsegate_server.operations import (
     WHOLE,
     Counted,
@@ -304,13 +305,20 @@ class EmbeddedBackend:
         """Has a collection made, and opens it. Runs in the one thread that changes names."""
         self._check_free(name)
         self._folder.create(name, make)
-        member = self._open(name)
+        try:
+            member = self._open(name)
+        except SparsegateError as error:
+            self._broken[name] = error
+            raise
         self._members[name] = member
         return member
 
     def _open(self, name: str) -> _Member:
         folder = self._folder.collection(name)
-        config = CollectionConfig(**{**recovery.read_config(folder), "name": name})
+        try:
+            config = CollectionConfig(**{**recovery.read_config(folder), "name": name})
+        except TypeError as error:
+            raise schema.damaged(folder / schema.FILE, f"its config is none: {error}") from error
         collection = index.Collection(
             folder,
             self._tuning,

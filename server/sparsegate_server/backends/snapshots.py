@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sparsegate_server import index
-from sparsegate_server.backends.base import Snapshot
+from sparsegate_server.backends.base import CollectionConfig, Snapshot
 from sparsegate_server.errors import SnapshotNotFound, SnapshotRefused
-from sparsegate_server.index import archive
+from sparsegate_server.index import archive, recovery
 from sparsegate_server.index.files.durable import explained, sync_folder
 
 SUFFIX: Final = ".snapshot"
@@ -63,8 +65,28 @@ def restore(path: Path, folder: Path, name: str, *, most_bytes: int) -> None:
     Raises:
         SnapshotRefused: the archive is damaged, too large, or not one of ours.
     """
-    config = {**archive.read_facts(path).config, "name": name}
-    archive.restore(path, folder, config, most_bytes=most_bytes)
+    config = _config(archive.read_facts(path).config, name)
+    archive.restore(path, folder, asdict(config), most_bytes=most_bytes)
+    stored = recovery.read_parameters(folder)
+    if stored != index.Parameters(config.vocabulary_size, config.shards, config.keep_text):
+        raise SnapshotRefused(
+            "the snapshot is refused: its description and its store differ", field="snapshot"
+        )
+
+
+def _config(facts: Mapping[str, Any], name: str) -> CollectionConfig:
+    """Raises SnapshotRefused: what a stranger's archive says is no config."""
+    try:
+        config = CollectionConfig(**{**facts, "name": name})
+    except TypeError as error:
+        raise SnapshotRefused(
+            f"the snapshot is refused: its config is none: {error}", field="snapshot"
+        ) from error
+    if not isinstance(config.model, str) or not isinstance(config.fingerprint, str):
+        raise SnapshotRefused(
+            "the snapshot is refused: its config names no model", field="snapshot"
+        )
+    return config
 
 
 def _described(path: Path, name: str) -> Snapshot:

@@ -36,8 +36,10 @@ def verify(names: Names = None, data: Data = None) -> None:
 
     Changes nothing. Exit code 1 if anything is damaged.
     """
-    from sparsegate_server.index import recovery  # noqa: PLC0415 - compiles nothing until needed
+    from sparsegate_server import index  # noqa: PLC0415
+    from sparsegate_server.index import recovery  # noqa: PLC0415
 
+    index.warm_up()
     table = Table("collection", "file", "state")
     sound = True
     with _collections(names, data) as folders:

@@ -12,24 +12,41 @@ import json
 import os
 import shutil
 import sqlite3
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sparsegate_server.errors import CorruptStore, SnapshotRefused, SparsegateError, StorageFull
+from sparsegate_server.errors import CorruptStore, InvalidFilter, SnapshotRefused, StorageFull
 from sparsegate_server.index import recovery
 from sparsegate_server.index.files.durable import explained, sync_folder
+from sparsegate_server.index.filter import paths
 from sparsegate_server.index.store import schema
 from sparsegate_server.index.store.database import Store
 
 _FORMAT: Final = 1
 _FACTS: Final = "snapshot.json"
+_COPY: Final = ".copy.db"
+_NEW: Final = ".new"
 _MOST_FACTS: Final = 65_536
 _PIECE: Final = 1 << 20
 _MOST_TERMS: Final = 2**24
 _MOST_SHARDS: Final = 256
+_MOST_NUMBERS: Final = 2**62
+_ENCRYPTED: Final = 1
+_PACKED: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UNREADABLE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+)
+"""What `zipfile` says of archives that are damaged or none."""
 
 
 class Archived(NamedTuple):
@@ -46,7 +63,7 @@ def write_archive(store: Store, path: Path) -> Archived:
     Raises:
         StorageFull, DataFolderUnusable: nothing is left behind.
     """
-    copy, unfinished = path.with_name(path.name + ".db"), path.with_name(path.name + ".new")
+    copy, unfinished = path.with_name(path.name + _COPY), path.with_name(path.name + _NEW)
     try:
         with explained(path.parent):
             copy.unlink(missing_ok=True)
@@ -61,12 +78,18 @@ def write_archive(store: Store, path: Path) -> Archived:
             left.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Deletes what a crash has left of archives that were being written to a folder."""
+    for unfinished in (*folder.glob(f"*{_COPY}*"), *folder.glob(f"*{_NEW}")):
+        unfinished.unlink()
+
+
 def read_facts(path: Path) -> Archived:
     """Raises SnapshotRefused: not an archive of ours."""
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             return _facts(archive)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise _refused(f"it cannot be read: {error}") from error
 
 
@@ -81,16 +104,16 @@ def restore(archive: Path, folder: Path, config: Mapping[str, Any], *, most_byte
         SnapshotRefused: damaged, too large, or not one of ours; nothing is left behind.
         StorageFull, DataFolderUnusable.
     """
+    with explained(folder):
+        folder.mkdir()
     try:
         with explained(folder):
-            folder.mkdir()
             _unpack(archive, folder / schema.FILE, most_bytes)
             _adopt(folder, config)
             recovery.rebuild(folder)
-    except (CorruptStore, sqlite3.DatabaseError, zipfile.BadZipFile, zlib.error) as error:
+    except CorruptStore as error:
         recovery.remove(folder)
-        what = error.message if isinstance(error, SparsegateError) else str(error)
-        raise _refused(f"it is damaged: {what}") from error
+        raise _refused(f"it is damaged: {error.message}") from error
     except BaseException:
         recovery.remove(folder)
         raise
@@ -98,16 +121,13 @@ def restore(archive: Path, folder: Path, config: Mapping[str, Any], *, most_byte
 
 def _compact(copy: Path) -> Archived:
     """Drops the dead from a copy of the store, and what only the original can use."""
-    connection = sqlite3.connect(copy, isolation_level=None)
-    try:
+    with schema.explained(copy), closing(sqlite3.connect(copy, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("DELETE FROM documents WHERE number IN (SELECT number FROM tombstones)")
         connection.execute("DELETE FROM tombstones")
         connection.execute("VACUUM")
         facts = dict(connection.execute("SELECT name, value FROM state"))
         (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
-    finally:
-        connection.close()
     return Archived(json.loads(facts["sequence"]), documents, json.loads(facts["config"]))
 
 
@@ -126,6 +146,8 @@ def _facts(archive: zipfile.ZipFile) -> Archived:
     members = archive.infolist()
     if sorted(each.filename for each in members) != sorted((_FACTS, schema.FILE)):
         raise _refused("it is no snapshot of a collection: its members have other names")
+    if any(each.flag_bits & _ENCRYPTED or each.compress_type not in _PACKED for each in members):
+        raise _refused("it is encrypted, or packed in an unusual way")
     if archive.getinfo(_FACTS).file_size > _MOST_FACTS:
         raise _refused(f"{_FACTS} is too large")
     try:
@@ -133,25 +155,28 @@ def _facts(archive: zipfile.ZipFile) -> Archived:
         if facts["format"] != _FORMAT:
             raise _refused(f"it has the format {facts['format']}; this program knows {_FORMAT}")
         return Archived(int(facts["sequence"]), int(facts["documents"]), dict(facts["config"]))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise _refused(f"{_FACTS} is damaged") from error
 
 
 def _unpack(path: Path, target: Path, most_bytes: int) -> None:
     """Unpacks the store, and never more than the archive admits to."""
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        _facts(archive)
-        size = archive.getinfo(schema.FILE).file_size
-        if size > most_bytes:
-            raise _refused(
-                f"its store has {size} bytes, more than the {most_bytes} allowed"
-                " (limits.max_snapshot_bytes)"
-            )
-        if size > shutil.disk_usage(target.parent).free:
-            raise StorageFull(f"no room for the {size} bytes of the snapshot's store")
-        with archive.open(schema.FILE) as packed, target.open("xb") as unpacked:
-            # zipfile stops at the size that the directory names and checks the sum.
-            shutil.copyfileobj(packed, unpacked, _PIECE)
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            _facts(archive)
+            size = archive.getinfo(schema.FILE).file_size
+            if size > most_bytes:
+                raise _refused(
+                    f"its store has {size} bytes, more than the {most_bytes} allowed"
+                    " (limits.max_snapshot_bytes)"
+                )
+            if size > shutil.disk_usage(target.parent).free:
+                raise StorageFull(f"no room for the {size} bytes of the snapshot's store")
+            with archive.open(schema.FILE) as packed, target.open("xb") as unpacked:
+                # zipfile stops at the size that the directory names and checks the sum.
+                shutil.copyfileobj(packed, unpacked, _PIECE)
+    except _UNREADABLE as error:
+        raise _refused(f"it cannot be read: {error}") from error
 
 
 def _adopt(folder: Path, config: Mapping[str, Any]) -> None:
@@ -160,21 +185,16 @@ def _adopt(folder: Path, config: Mapping[str, Any]) -> None:
 
     Raises:
         SnapshotRefused: tables, triggers or parameters that are not ours.
-        sqlite3.DatabaseError: it is damaged.
+        CorruptStore: it is damaged.
     """
     path = folder / schema.FILE
-    connection = schema.connect(path)
-    try:
-        stored = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master") if sql}
-        if stored != set(schema.TABLES):
-            raise _refused("its store has other tables than ours")
-    finally:
-        connection.close()
-    journal = sqlite3.connect(path, isolation_level=None)
-    try:
-        journal.execute("PRAGMA journal_mode = WAL")
-    finally:
-        journal.close()
+    with schema.explained(path):
+        with closing(schema.connect(path)) as connection:
+            stored = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master") if sql}
+            if stored != set(schema.TABLES):
+                raise _refused("its store has other tables than ours")
+        with closing(sqlite3.connect(path, isolation_level=None)) as journal:
+            journal.execute("PRAGMA journal_mode = WAL")
     store = Store(folder)
     try:
         store.check()
@@ -187,21 +207,22 @@ def _adopt(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_parameters(store: Store) -> None:
+    """Raises SnapshotRefused, CorruptStore."""
+    parameters = recovery.parameters_of(store)
+    position = store.position()
     try:
-        parameters = recovery.Parameters(**store.fact("parameters"))
-        position = store.position()
-        store.indexes()
-        sound = (
-            isinstance(store.fact("collection"), str)
-            and 1 <= parameters.vocabulary <= _MOST_TERMS
-            and 1 <= parameters.shards <= _MOST_SHARDS
-            and isinstance(parameters.keep_text, bool)
-            and 0 <= position.sequence < 2**62
-            and store.greatest_number() < position.next_number < 2**62
-            and not store.tombstones()
-        )
-    except (TypeError, ValueError) as error:
-        raise _refused(f"its parameters are none: {error}") from error
+        canonical = all(paths.canonical(field) == field for field in store.indexes())
+    except InvalidFilter as error:
+        raise _refused(f"it indexes a field that is none: {error.message}") from error
+    sound = (
+        canonical
+        and isinstance(store.fact("collection"), str)
+        and parameters.vocabulary <= _MOST_TERMS
+        and parameters.shards <= _MOST_SHARDS
+        and 0 <= position.sequence < _MOST_NUMBERS
+        and store.greatest_number() < position.next_number < _MOST_NUMBERS
+        and not store.tombstones()
+    )
     if not sound:
         raise _refused("its parameters are none that a collection could have")
 

@@ -4,6 +4,7 @@ LOCK                held by the process that serves the folder
 ALIASES             other names of collections, replaced in one step
 collections/NAME    a collection; a folder appears and disappears with one rename
 snapshots/NAME      archives of a collection; they outlive it
+snapshots/.*        archives that are being received
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 
 from sparsegate_server.errors import CorruptStore, DataFolderLocked
 from sparsegate_server.index import recovery
+from sparsegate_server.index.archive import sweep
 from sparsegate_server.index.files.durable import explained, replace_file, sync_folder
 
 _COLLECTIONS: Final = "collections"
@@ -139,6 +141,8 @@ class DataFolder:
             recovery.remove(folder)
         for archive in self._snapshots.glob(f"{_UNFINISHED}*"):
             archive.unlink()
+        for folder in self._snapshots.iterdir():
+            sweep(folder)
 
     def _read_aliases(self) -> dict[str, str]:
         path = self.path / _ALIASES

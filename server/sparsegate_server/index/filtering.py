@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from pyroaring import BitMap
 
 from sparsegate_server.errors import InvalidFilter, UnindexedFilter
@@ -124,7 +125,8 @@ def _by_columns(
     """The visible rows that surely pass, and those that the columns leave open."""
 
     def find(wanted: Sequence[DocumentId]) -> Iterable[int]:
-        return segment.find_all(Keys.of([ids.encode(each, "filter.has_id") for each in wanted]))
+        rows = segment.locate(Keys.of(ids.encode_all(wanted, "filter.has_id")), view.sequence)
+        return rows[rows >= 0].astype(np.uint32)
 
     columns = {name: each for name, each in segment.columns.items() if name in view.indexes}
     bounds = evaluate.bounds(filter, segment.rows, columns, find)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from sparsegate_server.errors import CorruptStore
 from sparsegate_server.index import ids
-from sparsegate_server.index.part import Part
 from sparsegate_server.index.store.codec import read_payload
 from sparsegate_server.index.store.database import Store
 from sparsegate_server.index.tail import TailView
 from sparsegate_server.index.values import Record
+from sparsegate_server.index.view import Place
 from sparsegate_server.operations import Found, Selection
 from sparsegate_server.types import Payload
-
-Place: TypeAlias = tuple[Part, int]
-"""A part and a row of it."""
 
 _NOTHING = Record(None, {})
 
@@ -73,5 +69,12 @@ def _record(stored: dict[int, tuple[bytes | None, bytes]], number: int) -> Recor
             metadata={"number": str(number)},
         )
     text, payload = stored[number]
-    decoded: Payload = read_payload(payload)
-    return Record(None if text is None else text.decode(), decoded)
+    try:
+        decoded: Payload = read_payload(payload)
+        return Record(None if text is None else text.decode(), decoded)
+    except (ValueError, RecursionError) as error:
+        raise CorruptStore(
+            f"document number {number} of the store is damaged: restore the collection's last"
+            " snapshot, or delete the document and send it again",
+            metadata={"number": str(number)},
+        ) from error

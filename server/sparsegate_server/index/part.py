@@ -117,12 +117,8 @@ class Part(Protocol):
         """The visible rows."""
         ...
 
-    def find(self, key: bytes, sequence: int) -> int:
-        """The row that holds the key's document at `sequence`, or -1."""
-        ...
-
-    def find_all(self, wanted: Keys) -> list[int]:
-        """All rows that hold, or held, one of the wanted documents."""
+    def locate(self, wanted: Keys, sequence: int) -> NDArray[np.int64]:
+        """For every wanted document the row that holds it at `sequence`, or -1: int64 [n]."""
         ...
 
     def after(self, key: bytes, limit: int, sequence: int) -> list[tuple[bytes, int]]:

@@ -15,10 +15,10 @@ from sparsegate_server.index import search as searching
 from sparsegate_server.index.filter import evaluate
 from sparsegate_server.index.filter.match import dropped_by
 from sparsegate_server.index.filtering import Filtering, Passing
-from sparsegate_server.index.hydration import Hydration, Place
+from sparsegate_server.index.hydration import Hydration
 from sparsegate_server.index.part import Query
 from sparsegate_server.index.ranking import Ranked
-from sparsegate_server.index.view import Published, View
+from sparsegate_server.index.view import Place, Published, View
 from sparsegate_server.operations import (
     WHOLE,
     Counted,
@@ -93,7 +93,7 @@ class Reader:
         _check_limits(options)
         key = ids.encode(document_id)
         with self._published.pin() as view:
-            place = view.find(key)
+            (place,) = view.find([key])
             if place is None:
                 raise DocumentNotFound(f"no document has the id {document_id!r}", field="id")
             query, ranked, _, passing = self._ranked(view, query, options)
@@ -139,7 +139,7 @@ class Reader:
         """One item per id, in order; None where there is no such document."""
         keys = ids.encode_all(document_ids, "ids")
         with self._published.pin() as view:
-            places = [view.find(key) for key in keys]
+            places = view.find(keys)
             known = [place for place in places if place is not None]
             documents = iter(self._hydration.found(known, select))
             return Fetched(

@@ -10,6 +10,7 @@ lists as tombstones, and reads from the store what was written after the last se
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import uuid
@@ -108,8 +109,32 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Raises CorruptStore: the store is missing, foreign or damaged."""
     store = Store(folder)
     try:
-        config: dict[str, Any] = store.fact("config")
+        config = store.fact("config")
+        if not isinstance(config, dict):
+            raise schema.damaged(store.path, "its config is none")
         return config
+    finally:
+        store.close()
+
+
+def parameters_of(store: Store) -> Parameters:
+    """Raises CorruptStore: they are none."""
+    stored = store.fact("parameters")
+    try:
+        parameters = Parameters(**stored)
+    except TypeError as error:
+        raise schema.damaged(store.path, "its parameters are none") from error
+    types = (type(parameters.vocabulary), type(parameters.shards), type(parameters.keep_text))
+    if types != (int, int, bool) or parameters.vocabulary < 1 or parameters.shards < 1:
+        raise schema.damaged(store.path, "its parameters are none")
+    return parameters
+
+
+def read_parameters(folder: Path) -> Parameters:
+    """Raises CorruptStore: the store is missing, foreign or damaged."""
+    store = Store(folder)
+    try:
+        return parameters_of(store)
     finally:
         store.close()
 
@@ -126,7 +151,7 @@ def open_folder(folder: Path, *, threads: int = 1) -> Opened:
 
 
 def _opened(index: Path, store: Store, threads: int) -> Opened:
-    parameters = Parameters(**store.fact("parameters"))
+    parameters = parameters_of(store)
     manifest = read_manifest(index)
     position = store.position()
     _check_match(index, store, manifest, position.sequence)
@@ -136,7 +161,8 @@ def _opened(index: Path, store: Store, threads: int) -> Opened:
         parameters.vocabulary,
         segments,
         sequence=position.sequence,
-        next_number=position.next_number,
+        # A seal counts the numbers of failed writes in, which the store has never heard of.
+        next_number=max(position.next_number, manifest.sealed + 1),
         indexes=store.indexes(),
         threads=threads,
     )
@@ -202,20 +228,24 @@ def _rows_after(store: Store, number: int, vocabulary: int) -> Iterator[Rows]:
 
 
 def _rows(store: Store, stored: Sequence[Stored], vocabulary: int) -> Rows:
-    """Raises CorruptStore: a document that does not fit its checksum, or is none."""
+    """Raises CorruptStore: a document that does not fit its checksum, or that no write could have
+    made."""
     try:
         forward = codec.read_vectors([each.check().vector for each in stored])
         forward.check(vocabulary)
+        records = [each.record() for each in stored]
+        for each in records:
+            codec.write_payload(each.payload, "payload")
         return Rows(
             [_known(each.key) for each in stored],
-            [each.record() for each in stored],
+            records,
             [(len(each.text or b""), len(each.payload)) for each in stored],
             forward.stored(vocabulary),
             [each.number for each in stored],
         )
     except CorruptStore:
         raise
-    except (ValueError, RecursionError, SparsegateError) as error:
+    except (ValueError, TypeError, RecursionError, SparsegateError) as error:
         raise schema.damaged(store.path, f"a document that is none: {error}") from error
 
 
@@ -250,7 +280,7 @@ def rebuild(folder: Path, report: Callable[[int], object] = lambda _: None) -> i
         index.mkdir(exist_ok=True)
         store = Store(folder)
         try:
-            parameters = Parameters(**store.fact("parameters"))
+            parameters = parameters_of(store)
             collection = store.fact("collection")
             position = store.position()
             names = _fresh_names(index)
@@ -352,7 +382,7 @@ def verify(folder: Path, report: Callable[[str, str], object]) -> bool:
 
 def _check_store(store: Store) -> str:
     store.check()
-    parameters = Parameters(**store.fact("parameters"))
+    parameters = parameters_of(store)
     for _ in _rows_after(store, 0, parameters.vocabulary):
         pass
     return ""
@@ -360,7 +390,7 @@ def _check_store(store: Store) -> str:
 
 def _compare(index: Path, store: Store, manifest: Manifest) -> str:
     """Whether the segments hold just the live documents up to the last seal, with their vectors."""
-    parameters = Parameters(**store.fact("parameters"))
+    parameters = parameters_of(store)
     segments = [each for shard in _segments(index, manifest, parameters) for each in shard]
     _mark_dead(segments, store.tombstones())
     place = {
@@ -386,7 +416,11 @@ def _compare(index: Path, store: Store, manifest: Manifest) -> str:
 
 def index_bytes(folder: Path) -> int:
     """Size of the index's files."""
-    return sum(path.stat().st_size for path in (folder / INDEX).glob("*"))
+    total = 0
+    for path in (folder / INDEX).glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a merge has deleted it meanwhile
+            total += path.stat().st_size
+    return total
 
 
 def remove(folder: Path) -> None:

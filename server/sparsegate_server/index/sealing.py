@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,16 +19,28 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsegate_server.errors import SparsegateError
 from sparsegate_server.filters import TEXT_FIELD, FieldKind
 from sparsegate_server.index import merge
 from sparsegate_server.index.contents import Contents
+from sparsegate_server.index.files.container import Damaged
 from sparsegate_server.index.files.durable import explained, sync_folder
-from sparsegate_server.index.files.manifest import Manifest, SegmentFile, write_manifest
+from sparsegate_server.index.files.manifest import (
+    Manifest,
+    SegmentFile,
+    read_manifest,
+    write_manifest,
+)
 from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.match import values_of
 from sparsegate_server.index.hydration import Hydration
 from sparsegate_server.index.segment import Merged, Segment, merged
-from sparsegate_server.index.segment_file import open_segment, write_column, write_segment
+from sparsegate_server.index.segment_file import (
+    damage,
+    open_segment,
+    write_column,
+    write_segment,
+)
 from sparsegate_server.index.tail import Tail
 from sparsegate_server.index.values import Record
 
@@ -47,6 +60,13 @@ class _Sealed(NamedTuple):
     tail: Tail
     segment: Segment | None
     destination: NDArray[np.int64]
+
+
+class _Made(threading.local):
+    """Names of the files that the calling thread's piece of work has made."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
 
 
 class Sealing:
@@ -80,6 +100,7 @@ class Sealing:
         self._merging = threading.Lock()
         self._swapping = threading.Lock()
         self._names = itertools.count(_first_free(manifest.files))
+        self._made = _Made()
 
     @property
     def manifest(self) -> Manifest:
@@ -100,11 +121,12 @@ class Sealing:
         Raises:
             StorageFull, DataFolderUnusable: the documents stay in the tails, and in the store.
         """
-        with self._sealing, explained(self._folder):
+        with self._sealing, self._piece():
             through = self._freeze()
             if through is None:
                 return False
-            sealed = [self._sealed(shard.frozen) for shard in self._contents.shards]
+            sequence = self._contents.published.view.sequence
+            sealed = [self._sealed(shard.frozen, sequence) for shard in self._contents.shards]
             added = [
                 SegmentFile(number, each.segment.file, each.segment.column_files)
                 for number, each in enumerate(sealed)
@@ -124,8 +146,12 @@ class Sealing:
 
         Returns:
             Whether there was anything to merge.
+
+        Raises:
+            CorruptIndex: a segment's file is damaged; its documents stay as they are.
+            StorageFull, DataFolderUnusable.
         """
-        with self._merging, explained(self._folder):
+        with self._merging, self._piece():
             for number, shard in enumerate(self._contents.shards):
                 with self._contents.lock:
                     segments = list(shard.segments)
@@ -138,7 +164,7 @@ class Sealing:
     def index(self) -> bool:
         """Makes the columns of one declared field that segments lack, or drops those of fields that
         are not declared any more. Returns whether there was anything to do."""
-        with self._merging, explained(self._folder):
+        with self._merging, self._piece():
             with self._contents.lock:
                 declared = dict(self._contents.indexes)
                 segments = [each for shard in self._contents.shards for each in shard.segments]
@@ -173,11 +199,11 @@ class Sealing:
                 contents.publish()
             return self._through
 
-    def _sealed(self, tail: Tail | None) -> _Sealed | None:
+    def _sealed(self, tail: Tail | None, sequence: int) -> _Sealed | None:
         """A tail as a segment with a file."""
         if tail is None:
             return None
-        segment, destination = tail.sealed(self._contents.vocabulary)
+        segment, destination = tail.sealed(self._contents.vocabulary, sequence)
         if segment is None:
             return _Sealed(tail, None, destination)
         rows = np.flatnonzero(destination >= 0)
@@ -209,7 +235,16 @@ class Sealing:
 
     def _merge(self, number: int, sources: Sequence[Segment]) -> None:
         shard = self._contents.shards[number]
-        result = merged(sources, self._contents.vocabulary, dict(self._contents.indexes))
+        for each in sources:
+            # What is damaged must not go on under a fresh checksum.
+            if wrong := damage(self._folder / each.file):
+                raise Damaged(self._folder / each.file, wrong)
+        result = merged(
+            sources,
+            self._contents.vocabulary,
+            self._contents.published.view.sequence,
+            dict(self._contents.indexes),
+        )
         if result.segment:
             written = self._written(result.segment)
             for name, column in result.segment.columns.items():
@@ -258,15 +293,40 @@ class Sealing:
 
     def _written(self, segment: Segment) -> Segment:
         """The same segment over its file."""
-        path = self._folder / f"{next(self._names):08d}.segment"
+        path = self._new_file("segment")
         vocabulary = self._contents.vocabulary
         write_segment(path, segment, self._manifest.collection, vocabulary)
         return open_segment(path, self._manifest.collection, vocabulary)
 
     def _written_column(self, segment: Segment, name: str, column: Column) -> Segment:
-        path = self._folder / f"{next(self._names):08d}.column"
+        path = self._new_file("column")
         write_column(path, column, self._manifest.collection, segment.file)
         return segment.with_column(name, column, path.name)
+
+    def _new_file(self, kind: str) -> Path:
+        name = f"{next(self._names):08d}.{kind}"
+        self._made.names.append(name)
+        return self._folder / name
+
+    @contextmanager
+    def _piece(self) -> Iterator[None]:
+        """One piece of work. If it fails, the files that it has made are deleted, lest its retries
+        fill the disk."""
+        self._made.names.clear()
+        try:
+            with explained(self._folder):
+                yield
+        except BaseException:
+            self._delete_made()
+            raise
+
+    def _delete_made(self) -> None:
+        try:
+            # As it is on disk: the new one may hold though putting it there was reported to fail.
+            named = read_manifest(self._folder).files
+            self._delete(set(self._made.names) - named)
+        except (SparsegateError, OSError):
+            pass  # the next start deletes them
 
     def _swap(self, manifest: Manifest) -> None:
         """Makes a manifest, whose files are written, the one that holds."""

@@ -215,16 +215,10 @@ class Segment:
         self.deaths.dead[rows] = ALIVE
         self.deaths.count -= len(rows)
 
-    def find(self, key: bytes, sequence: int) -> int:
-        row = int(self.keys.find(Keys.of([key]))[0])
-        if row >= 0 and self.details.born[row] <= sequence < self.deaths.dead[row]:
-            return row
-        return -1
-
-    def find_all(self, wanted: Keys) -> list[int]:
+    def locate(self, wanted: Keys, sequence: int) -> NDArray[np.int64]:
         rows = self.keys.find(wanted)
-        found: list[int] = rows[rows >= 0].tolist()
-        return found
+        visible = (self.details.born[rows] <= sequence) & (self.deaths.dead[rows] > sequence)
+        return np.where((rows >= 0) & visible, rows, -1)
 
     def after(self, key: bytes, limit: int, sequence: int) -> list[tuple[bytes, int]]:
         first = self.keys.first_after(key)
@@ -259,7 +253,7 @@ class Merged:
     """A merge's outcome.
 
     Attributes:
-        segment: of the documents that were alive when the merge began; None if there were none.
+        segment: of the documents that were alive at the merge's instant; None if there were none.
         destinations: for each source its rows' places in it, or -1: int64 [rows].
     """
 
@@ -285,14 +279,19 @@ class Merged:
 
 
 def merged(
-    segments: Sequence[Segment], vocabulary: int, fields: Mapping[str, FieldKind] | None = None
+    segments: Sequence[Segment],
+    vocabulary: int,
+    sequence: int,
+    fields: Mapping[str, FieldKind] | None = None,
 ) -> Merged:
-    """One segment of the live documents of several.
+    """One segment of those documents of several that are alive at `sequence`.
+
+    A death after that may not be committed yet and may be taken back: it is carried over later.
 
     Args:
         fields: whose columns to merge, if all segments have them.
     """
-    live = [np.flatnonzero(each.deaths.dead == ALIVE) for each in segments]
+    live = [np.flatnonzero(each.deaths.dead > sequence) for each in segments]
     destinations = [np.full(each.rows, -1) for each in segments]
     if not any(map(len, live)):
         return Merged(None, destinations)

@@ -81,15 +81,17 @@ class Tail:
         self.count = last
 
     def abandon(self, first: int) -> None:
-        """Takes back the rows from `first` on, which no view has counted in yet: they die when they
-        are born. They stay where they are, because a reader may be walking through them."""
+        """Takes back the rows from `first` on, which no view has counted in yet: they die before
+        they are born. They stay where they are, because a reader may be walking through them."""
         for row in range(self.count - 1, first - 1, -1):
+            if self.newest.get(self.keys[row]) != row:
+                continue  # taken back before, when its own request failed
             if self.previous[row] >= 0:
                 self.newest[self.keys[row]] = self.previous[row]
             else:
                 self.newest.pop(self.keys[row])
         self.tombstones += int((self._dead[first : self.count] == ALIVE).sum())
-        self._dead[first : self.count] = self._born[first : self.count]
+        self._dead[first : self.count] = 0
 
     def live_rows(self, wanted: Sequence[bytes]) -> NDArray[np.int64]:
         """The rows of those `wanted` documents that are here and not dead."""
@@ -112,10 +114,10 @@ class Tail:
             self, self.count, self._indptr, self._terms, self._weights, self._born, self._dead
         )
 
-    def sealed(self, vocabulary: int) -> tuple[Segment | None, NDArray[np.int64]]:
-        """A segment of the documents that are alive now, or None if there are none, and for each
-        row its place in it or -1."""
-        rows = np.flatnonzero(self._dead[: self.count] == ALIVE).tolist()
+    def sealed(self, vocabulary: int, sequence: int) -> tuple[Segment | None, NDArray[np.int64]]:
+        """A segment of the documents that are alive at `sequence`, or None if there are none, and
+        for each row its place in it or -1. A later death is carried over, see `segment.merged`."""
+        rows = np.flatnonzero(self._dead[: self.count] > sequence).tolist()
         rows.sort(key=self.keys.__getitem__)
         destination = np.full(self.count, -1)
         destination[rows] = np.arange(len(rows))
@@ -205,22 +207,16 @@ class TailView:
         alive = (self.born[: self.rows] <= sequence) & (self.dead[: self.rows] > sequence)
         return BitMap(np.flatnonzero(alive).astype(np.uint32))
 
-    def find(self, key: bytes, sequence: int) -> int:
+    def locate(self, wanted: Keys, sequence: int) -> NDArray[np.int64]:
+        rows = (self._row_of(wanted[at], sequence) for at in range(len(wanted)))
+        return np.fromiter(rows, np.int64, len(wanted))
+
+    def _row_of(self, key: bytes, sequence: int) -> int:
         row = self.tail.newest.get(key, -1)
         # Newer rows than the view knows of may have come meanwhile.
         while row >= self.rows or (row >= 0 and self.born[row] > sequence):
             row = self.tail.previous[row]
         return row if row >= 0 and sequence < self.dead[row] else -1
-
-    def find_all(self, wanted: Keys) -> list[int]:
-        rows = []
-        for at in range(len(wanted)):
-            row = self.tail.newest.get(wanted[at], -1)
-            while row >= 0:
-                if row < self.rows:
-                    rows.append(row)
-                row = self.tail.previous[row]
-        return rows
 
     def after(self, key: bytes, limit: int, sequence: int) -> list[tuple[bytes, int]]:
         rows = kernels.visible_rows(

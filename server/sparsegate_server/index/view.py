@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
 
 from sparsegate_server.filters import FieldKind
 from sparsegate_server.index import ids
+from sparsegate_server.index.keys import Keys
 from sparsegate_server.index.part import Part
+
+Place: TypeAlias = tuple[Part, int]
+"""A part and a row of it: where a document is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,13 +42,19 @@ class View:
     def parts(self) -> list[Part]:
         return [part for shard in self.shards for part in shard]
 
-    def find(self, key: bytes) -> tuple[Part, int] | None:
-        """The part and the row that hold the key's document."""
-        for part in self.shards[ids.shard_of(key, len(self.shards))]:
-            row = part.find(key, self.sequence)
-            if row >= 0:
-                return part, row
-        return None
+    def find(self, keys: Sequence[bytes]) -> list[Place | None]:
+        """Where each document is, None where there is no such document."""
+        places: list[Place | None] = [None] * len(keys)
+        by_shard: defaultdict[int, list[int]] = defaultdict(list)
+        for at, key in enumerate(keys):
+            by_shard[ids.shard_of(key, len(self.shards))].append(at)
+        for shard, mine in by_shard.items():
+            wanted = Keys.of([keys[at] for at in mine])
+            for part in self.shards[shard]:
+                rows = part.locate(wanted, self.sequence)
+                for number in np.flatnonzero(rows >= 0).tolist():
+                    places[mine[number]] = part, int(rows[number])
+        return places
 
 
 class Published:

@@ -33,7 +33,7 @@ class Writer:
     Args:
         ready: called before each group, outside of the lock; waits while the contents cannot take
             more, or raises what the group's requests then fail with.
-        written: called after each group that changed something.
+        written: called after each group that was committed; must not raise.
     """
 
     def __init__(
@@ -87,12 +87,13 @@ class Writer:
                     break
                 group.append(step)
             running = [(step, future) for step, future in group if _begin(future)]
-            if running:
-                self._serve(running)
+            if running and self._serve(running):
+                self._written()
             if last:
                 return
 
-    def _serve(self, group: list[tuple[Callable[[Undo], Any], Future[Any]]]) -> None:
+    def _serve(self, group: list[tuple[Callable[[Undo], Any], Future[Any]]]) -> bool:
+        """Whether the group was committed; all its requests have their answers."""
         try:
             self._ready()
             with self._contents.lock:
@@ -103,10 +104,10 @@ class Writer:
                     future.set_exception(error)
             if not isinstance(error, SparsegateError):
                 _log.exception("a group of writes failed")
-            return
+            return False
         for future, result in results:
             future.set_result(result)
-        self._written()
+        return True
 
     def _commit(
         self, group: list[tuple[Callable[[Undo], Any], Future[Any]]]
@@ -133,9 +134,9 @@ class Writer:
                 self._store.set_facts(sequence=contents.sequence, next_number=contents.next_number)
             self._store.commit()
         except BaseException:
-            self._store.rollback()
             _take_back(undo, 0)
             contents.sequence = before
+            self._store.rollback()
             raise
         contents.publish()
         return results
@@ -146,12 +147,12 @@ class Writer:
         self._store.save()
         try:
             result = step(undo)
+            self._store.keep()
         except BaseException:
-            self._store.restore()
             _take_back(undo, mark)
             self._contents.sequence = before
+            self._store.restore()
             raise
-        self._store.keep()
         return result
 
 

@@ -14,14 +14,14 @@ from sparsegate_server.index.contents import Contents
 from sparsegate_server.index.filter import paths
 from sparsegate_server.index.filtering import Filtering
 from sparsegate_server.index.forward import Forward
-from sparsegate_server.index.hydration import Hydration, Place
+from sparsegate_server.index.hydration import Hydration
 from sparsegate_server.index.shard import Undo
 from sparsegate_server.index.store import codec
 from sparsegate_server.index.store.database import Store
 from sparsegate_server.index.store.documents import Encoded, encode
 from sparsegate_server.index.tail import Rows
 from sparsegate_server.index.values import Record
-from sparsegate_server.index.view import View
+from sparsegate_server.index.view import Place, View
 from sparsegate_server.operations import (
     Document,
     PayloadChange,
@@ -107,7 +107,10 @@ class Writes:
         keys = _keys(target)
 
         def step(undo: Undo) -> WriteResult:
-            chosen = self._chosen(target) if keys is None else keys
+            chosen = keys
+            if chosen is None:
+                places = self._passing(self._contents.taken(), target)
+                chosen = [part.key(row) for part, row in places]
             sequence = self._contents.sequence + 1
             numbers = self._contents.bury(chosen, sequence, undo)
             if not numbers:
@@ -124,8 +127,8 @@ class Writes:
         codec.write_payload(change.payload, "payload")
 
         def step(undo: Undo) -> WriteResult:
-            chosen = self._chosen(target) if keys is None else keys
-            places = self._places(chosen)
+            view = self._contents.taken()
+            places = self._passing(view, target) if keys is None else _known(view.find(keys))
             if not places:
                 return WriteResult(self._contents.sequence, 0)
             return self._put(self._changed(places, change), undo)
@@ -230,19 +233,10 @@ class Writes:
         self._store.insert(prepared.encoded, numbers, sequence)
         return WriteResult(sequence, len(replaced))
 
-    def _view(self) -> View:
-        """As the steps before this one have left the contents."""
-        return self._contents.taken()
-
-    def _chosen(self, target: Target) -> list[bytes]:
+    def _passing(self, view: View, target: Target) -> list[Place]:
         assert isinstance(target, Filter)
-        passing = self._filtering.passing(self._view(), target)
-        return [part.key(row) for part, rows in passing.rows.items() for row in rows]
-
-    def _places(self, keys: Sequence[bytes]) -> list[Place]:
-        view = self._view()
-        found = [view.find(key) for key in dict.fromkeys(keys)]
-        return [place for place in found if place is not None]
+        passing = self._filtering.passing(view, target)
+        return [(part, row) for part, rows in passing.rows.items() for row in rows]
 
     def _changed(self, places: Sequence[Place], change: PayloadChange) -> Prepared:
         """New versions of documents, with their texts and vectors as they are."""
@@ -253,6 +247,10 @@ class Writes:
         ]
         forward = Forward.of(vectors).stored(self._contents.vocabulary)
         return _encoded([part.key(row) for part, row in places], records, forward)
+
+
+def _known(places: Sequence[Place | None]) -> list[Place]:
+    return [place for place in places if place is not None]
 
 
 def _keys(target: Target) -> list[bytes] | None:

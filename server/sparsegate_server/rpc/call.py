@@ -16,6 +16,8 @@ class Call:
     """Attributes:
     method: `SearchService/Search`.
     request_id: the caller's `x-request-id`, or one that we made up.
+    repeatable_id: the caller's `x-request-id`, by which a write that is sent again is told from a
+        new one; "" where there is none, or too long a one.
     deadline: on time.monotonic's clock, or None when the caller set none.
     item_errors: items of a batch request that break a rule, by position.
     timings: filled by the plans.
@@ -24,6 +26,7 @@ class Call:
     method: str
     request_id: str
     deadline: float | None
+    repeatable_id: str = ""
     item_errors: Mapping[int, SparsegateError] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)
 

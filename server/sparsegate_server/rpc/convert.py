@@ -7,25 +7,16 @@ from collections.abc import Mapping, MutableMapping
 import numpy as np
 
 from sparsegate.v1 import common_pb2, search_pb2
-from sparsegate_server.backends.base import Document
 from sparsegate_server.encoders.base import OnTruncation
 from sparsegate_server.errors import InvalidDocument, InvalidRequest
+from sparsegate_server.operations import Found
+from sparsegate_server.rpc.ids import id_from, id_to
 from sparsegate_server.search.ingest import Draft
 from sparsegate_server.search.query import Query
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.search.vectors import RawVector
 from sparsegate_server.settings import Limits
-from sparsegate_server.types import DocumentId, Payload, PayloadValue, SparseVector
-
-
-def id_from(message: common_pb2.DocumentId) -> DocumentId:
-    return message.name if message.WhichOneof("id") == "name" else message.number
-
-
-def id_to(id: DocumentId) -> common_pb2.DocumentId:
-    if isinstance(id, str):
-        return common_pb2.DocumentId(name=id)
-    return common_pb2.DocumentId(number=id)
+from sparsegate_server.types import Payload, PayloadValue, SparseVector
 
 
 def vector_from(message: common_pb2.SparseVector) -> RawVector:
@@ -94,7 +85,7 @@ def on_truncation_from(value: common_pb2.OnTruncation.ValueType) -> OnTruncation
 def draft_from(message: common_pb2.Document, limits: Limits) -> Draft:
     """Raises InvalidRequest or InvalidDocument: a text or a payload over its limit."""
     check_text(message.text, limits)
-    check_payload(message, limits)
+    check_payload(message.payload, limits)
     return Draft(
         id=id_from(message.id),
         text=message.text if message.HasField("text") else None,
@@ -112,14 +103,14 @@ def check_text(text: str, limits: Limits) -> None:
         )
 
 
-def check_payload(message: common_pb2.Document, limits: Limits) -> None:
+def check_payload(payload: Mapping[str, common_pb2.Value], limits: Limits) -> None:
     """Raises InvalidDocument: the payload is too large or too deep."""
-    size = sum(len(key.encode()) + value.ByteSize() for key, value in message.payload.items())
+    size = sum(len(key.encode()) + value.ByteSize() for key, value in payload.items())
     if size > limits.max_payload_bytes:
         raise InvalidDocument(
             f"has {size} bytes, more than the {limits.max_payload_bytes} allowed", field="payload"
         )
-    for key, value in message.payload.items():
+    for key, value in payload.items():
         if depth(value) > limits.max_payload_depth:
             raise InvalidDocument(
                 f"is nested more than {limits.max_payload_depth} deep", field=f'payload["{key}"]'
@@ -137,13 +128,12 @@ def depth(value: common_pb2.Value) -> int:
             return 0
 
 
-def document_to(
-    document: Document, message: common_pb2.Document, fingerprint: str, *, with_vector: bool
-) -> None:
+def document_to(document: Found, message: common_pb2.Document, fingerprint: str) -> None:
+    """Fills a message with the parts that were selected."""
     message.id.CopyFrom(id_to(document.id))
     if document.text is not None:
         message.text = document.text
-    if with_vector:
+    if document.vector is not None:
         message.vector.CopyFrom(vector_to(document.vector, fingerprint))
     payload_to(document.payload, message.payload)
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 
-from sparsegate.v1 import document_pb2, document_pb2_grpc
-from sparsegate_server.backends.base import Fetched, IndexBackend, Page
-from sparsegate_server.errors import ShuttingDown, SparsegateError
+from sparsegate.v1 import common_pb2, document_pb2, document_pb2_grpc
+from sparsegate_server.backends.base import IndexBackend
+from sparsegate_server.errors import InvalidFilter, SparsegateError
+from sparsegate_server.filters import Filter
+from sparsegate_server.operations import StreamBatch
 from sparsegate_server.rpc import call as calls
-from sparsegate_server.rpc import convert
+from sparsegate_server.rpc import convert, replies, selection
+from sparsegate_server.rpc.changes import change_from
+from sparsegate_server.rpc.clauses import Clauses
+from sparsegate_server.rpc.filters import filter_from
+from sparsegate_server.rpc.ids import id_from
 from sparsegate_server.rpc.interceptor import Context, offload
 from sparsegate_server.rpc.sizes import check_size
-from sparsegate_server.rpc.status import to_status
+from sparsegate_server.rpc.streams import BatchOrder, until
 from sparsegate_server.search.collections import CollectionPlan
-from sparsegate_server.search.ingest import Applied, Draft, IngestPlan, Upserted
+from sparsegate_server.search.ingest import Draft, IngestPlan
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.settings import Limits
 from sparsegate_server.types import DocumentId
@@ -43,7 +49,8 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
     async def Upsert(
         self, request: document_pb2.UpsertRequest, context: Context
     ) -> document_pb2.UpsertResponse:
-        return await self._upsert(request, calls.current().timings)
+        call = calls.current()
+        return await self._upsert(request, call.timings, request_id=call.repeatable_id)
 
     async def UpsertStream(
         self,
@@ -52,51 +59,104 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
     ) -> AsyncIterator[document_pb2.UpsertStreamResponse]:
         """One batch is read only after the one before it was applied, so that flow control holds a
         fast client back."""
-        async for request in _until(self._draining, request_iterator):
-            reply = await self._upsert(request.upsert, Timings())
+        order = BatchOrder()
+        async for request in until(self._draining, request_iterator):
+            reply = await self._upsert(request.upsert, Timings(), batch=order.next(request))
             yield document_pb2.UpsertStreamResponse(upsert=reply, batch=request.batch)
+
+    async def StreamPosition(
+        self, request: document_pb2.StreamPositionRequest, context: Context
+    ) -> document_pb2.StreamPositionResponse:
+        batch = await self._backend.stream_position(request.collection, request.stream)
+        return document_pb2.StreamPositionResponse(batch=batch)
 
     async def Get(
         self, request: document_pb2.GetDocumentsRequest, context: Context
     ) -> document_pb2.GetDocumentsResponse:
-        check_size("ids", len(request.ids), self._limits.max_documents)
+        ids = self._ids(request.ids)
         config = self._backend.config(request.collection)
-        ids = [convert.id_from(id) for id in request.ids]
-        found = await self._backend.get(request.collection, ids)
+        select = selection.of_read(request)
+        fetched = await self._backend.get(request.collection, ids, select=select)
         size = len(ids) * DOCUMENT_BYTES
-        return await offload(size, _found, ids, found, config.fingerprint, request.with_vector)
+        return await offload(size, replies.found, ids, fetched, config.fingerprint)
 
     async def Delete(
         self, request: document_pb2.DeleteDocumentsRequest, context: Context
     ) -> document_pb2.DeleteDocumentsResponse:
-        check_size("ids", len(request.ids), self._limits.max_documents)
-        ids = [convert.id_from(id) for id in request.ids]
-        written = await self._collections.delete_documents(request.collection, ids)
+        ids = self._ids(request.ids)
+        written = await self._collections.delete_documents(
+            request.collection, ids, request_id=calls.current().repeatable_id
+        )
         return document_pb2.DeleteDocumentsResponse(
             deleted=written.affected, sequence=written.sequence
         )
 
+    async def DeleteByFilter(
+        self, request: document_pb2.DeleteByFilterRequest, context: Context
+    ) -> document_pb2.DeleteByFilterResponse:
+        target = filter_from(request.filter)
+        if target == Filter():
+            raise InvalidFilter(
+                "has no condition, and so would delete every document: delete the collection, or "
+                "name what to delete",
+                field="filter",
+            )
+        with Clauses(target).blaming():
+            written = await self._collections.delete_documents(
+                request.collection, target, request_id=calls.current().repeatable_id
+            )
+        return document_pb2.DeleteByFilterResponse(
+            deleted=written.affected, sequence=written.sequence
+        )
+
+    async def SetPayload(
+        self, request: document_pb2.SetPayloadRequest, context: Context
+    ) -> document_pb2.SetPayloadResponse:
+        if request.WhichOneof("target") == "ids":
+            target: list[DocumentId] | Filter = self._ids(request.ids.ids, "ids.ids")
+        else:
+            target = filter_from(request.filter)
+        change = change_from(request, self._limits)
+        with Clauses(target if isinstance(target, Filter) else None).blaming():
+            written = await self._backend.set_payload(
+                request.collection, target, change, request_id=calls.current().repeatable_id
+            )
+        return document_pb2.SetPayloadResponse(affected=written.affected, sequence=written.sequence)
+
     async def Count(
         self, request: document_pb2.CountDocumentsRequest, context: Context
     ) -> document_pb2.CountDocumentsResponse:
-        stats = await self._backend.get_collection(request.collection)
-        return document_pb2.CountDocumentsResponse(count=stats.documents)
+        filter = _filter(request)
+        with Clauses(filter).blaming():
+            counted = await self._backend.count(request.collection, filter)
+        return document_pb2.CountDocumentsResponse(
+            count=counted.count, sequence=counted.sequence, unindexed=counted.unindexed
+        )
 
     async def Scroll(
         self, request: document_pb2.ScrollDocumentsRequest, context: Context
     ) -> document_pb2.ScrollDocumentsResponse:
         check_size("limit", request.limit, self._limits.max_documents)
         config = self._backend.config(request.collection)
-        page = await self._backend.scroll(
-            request.collection,
-            after=convert.id_from(request.after) if request.HasField("after") else None,
-            limit=request.limit,
-        )
+        filter = _filter(request)
+        with Clauses(filter).blaming():
+            page = await self._backend.scroll(
+                request.collection,
+                after=id_from(request.after) if request.HasField("after") else None,
+                limit=request.limit,
+                filter=filter,
+                select=selection.of_read(request),
+            )
         size = len(page.documents) * DOCUMENT_BYTES
-        return await offload(size, _page, page, config.fingerprint, request.with_vector)
+        return await offload(size, replies.page, page, config.fingerprint)
 
     async def _upsert(
-        self, request: document_pb2.UpsertRequest, timings: Timings
+        self,
+        request: document_pb2.UpsertRequest,
+        timings: Timings,
+        *,
+        request_id: str = "",
+        batch: StreamBatch | None = None,
     ) -> document_pb2.UpsertResponse:
         check_size("documents", len(request.documents), self._limits.max_documents)
         call = calls.current()
@@ -107,11 +167,13 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
             on_truncation=convert.on_truncation_from(request.on_truncation),
             timings=timings,
             timeout=call.timeout,
+            request_id=request_id,
+            batch=batch,
         )
-        return _reply(done, timings)
+        return replies.upserted(done, timings)
 
     def _drafts(
-        self, request: document_pb2.UpsertRequest, broken: dict[int, SparsegateError]
+        self, request: document_pb2.UpsertRequest, broken: Mapping[int, SparsegateError]
     ) -> list[Draft | SparsegateError]:
         drafts: list[Draft | SparsegateError] = []
         for at, document in enumerate(request.documents):
@@ -121,65 +183,15 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
                 drafts.append(error)
         return drafts
 
-
-async def _until(
-    draining: asyncio.Event, requests: AsyncIterator[document_pb2.UpsertStreamRequest]
-) -> AsyncIterator[document_pb2.UpsertStreamRequest]:
-    """The requests of a stream, until the client ends it.
-
-    Raises:
-        ShuttingDown: the gateway drains; also a stream that is only waiting ends then.
-    """
-    stop = asyncio.ensure_future(draining.wait())
-    try:
-        while not stop.done():
-            request = asyncio.ensure_future(anext(requests, None))
-            await asyncio.wait({request, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not request.done():
-                request.cancel()
-                break
-            if (received := request.result()) is None:
-                return
-            yield received
-    finally:
-        stop.cancel()
-    raise ShuttingDown("the gateway is stopping: send the batches without an answer again")
+    def _ids(
+        self, messages: Iterable[common_pb2.DocumentId], field: str = "ids"
+    ) -> list[DocumentId]:
+        ids = [id_from(message) for message in messages]
+        check_size(field, len(ids), self._limits.max_documents)
+        return ids
 
 
-def _found(
-    ids: Sequence[DocumentId], found: Fetched, fingerprint: str, with_vector: bool
-) -> document_pb2.GetDocumentsResponse:
-    reply = document_pb2.GetDocumentsResponse()
-    for id, document in zip(ids, found.documents, strict=True):
-        if document is None:
-            reply.missing.append(convert.id_to(id))
-        else:
-            message = reply.documents.add()
-            convert.document_to(document, message, fingerprint, with_vector=with_vector)
-    return reply
-
-
-def _page(page: Page, fingerprint: str, with_vector: bool) -> document_pb2.ScrollDocumentsResponse:
-    reply = document_pb2.ScrollDocumentsResponse(sequence=page.sequence)
-    for document in page.documents:
-        message = reply.documents.add()
-        convert.document_to(document, message, fingerprint, with_vector=with_vector)
-    if page.next_after is not None:
-        reply.next_after.CopyFrom(convert.id_to(page.next_after))
-    return reply
-
-
-def _reply(done: Upserted, timings: Timings) -> document_pb2.UpsertResponse:
-    reply = document_pb2.UpsertResponse(
-        sequence=done.sequence,
-        applied=sum(isinstance(item, Applied) for item in done.results),
-        timings=convert.timings_to(timings),
-    )
-    for at, item in enumerate(done.results):
-        result = reply.results.add()
-        if isinstance(item, SparsegateError):
-            result.error.CopyFrom(to_status(item.under(f"documents[{at}]")))
-        else:
-            result.truncated = item.truncated
-            result.capped = item.capped
-    return reply
+def _filter(
+    request: document_pb2.CountDocumentsRequest | document_pb2.ScrollDocumentsRequest,
+) -> Filter | None:
+    return filter_from(request.filter) if request.HasField("filter") else None

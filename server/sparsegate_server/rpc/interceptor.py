@@ -40,9 +40,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Receive: TypeAlias = Callable[[Any, Handler, Call], Awaitable[Any]]
+"""What was sent, as bytes or as a stream of bytes, to a message or a stream of messages."""
 
 PACKAGE = "/sparsegate.v1."
 REQUEST_ID = "x-request-id"
+LONGEST_ID = 128
 LARGE = 65_536
 """Bytes past which serializing a message is worth a thread of its own."""
 
@@ -72,19 +75,35 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         if handler is None or not path.startswith(PACKAGE):
             return handler
         method = path.removeprefix(PACKAGE)
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler))
-        return grpc.stream_stream_rpc_method_handler(self._stream(method, handler))
+        return self._wrapped(method, handler)
 
-    def _unary(self, method: str, handler: Handler) -> Callable[..., Any]:
-        behaviour = cast(Callable[..., Awaitable[Message]], handler.unary_unary)
+    def _wrapped(self, method: str, handler: Handler) -> Handler:
+        """The same kind of method, from bytes to bytes."""
+        match bool(handler.request_streaming), bool(handler.response_streaming):
+            case False, False:
+                serve = self._one_reply(method, handler, handler.unary_unary, _receive)
+                return grpc.unary_unary_rpc_method_handler(serve)
+            case True, False:
+                serve = self._one_reply(method, handler, handler.stream_unary, _receive_stream)
+                return grpc.stream_unary_rpc_method_handler(serve)
+            case False, True:
+                serve = self._many_replies(method, handler, handler.unary_stream, _receive)
+                return grpc.unary_stream_rpc_method_handler(serve)
+            case _:
+                serve = self._many_replies(method, handler, handler.stream_stream, _receive_stream)
+                return grpc.stream_stream_rpc_method_handler(serve)
 
-        async def serve(raw: bytes, context: Context) -> bytes:
+    def _one_reply(
+        self, method: str, handler: Handler, function: object, receive: Receive
+    ) -> Callable[..., Any]:
+        behaviour = cast(Callable[..., Awaitable[Message]], function)
+
+        async def serve(sent: Any, context: Context) -> bytes:
             call = _begin(method, context)
 
             async def work() -> bytes:
                 with self._admitted():
-                    request = await _receive(raw, handler, call)
+                    request = await receive(sent, handler, call)
                     _check_deadline(call)
                     reply = await behaviour(request, context)
                     return await self._serialize(reply, handler)
@@ -93,18 +112,19 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
         return serve
 
-    def _stream(self, method: str, handler: Handler) -> Callable[..., Any]:
-        behaviour = cast(Callable[..., AsyncIterator[Message]], handler.stream_stream)
+    def _many_replies(
+        self, method: str, handler: Handler, function: object, receive: Receive
+    ) -> Callable[..., Any]:
+        """Takes no place among the requests being served: a stream may last for hours, and its
+        client is held back by flow control."""
+        behaviour = cast(Callable[..., AsyncIterator[Message]], function)
 
-        async def serve(raws: AsyncIterator[bytes], context: Context) -> None:
+        async def serve(sent: Any, context: Context) -> None:
             call = _begin(method, context)
 
-            async def requests() -> AsyncIterator[Message]:
-                async for raw in raws:
-                    yield await _receive(raw, handler, call)
-
             async def work() -> None:
-                async for reply in behaviour(requests(), context):
+                request = await receive(sent, handler, call)
+                async for reply in behaviour(request, context):
                     await context.write(await self._serialize(reply, handler))
 
             await self._guard(call, context, work)
@@ -178,11 +198,13 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
 def _begin(method: str, context: Context) -> Call:
     remaining = context.time_remaining()
-    given = next((v for k, v in context.invocation_metadata() or () if k == REQUEST_ID), "")
+    metadata = context.invocation_metadata() or ()
+    given = str(next((value for key, value in metadata if key == REQUEST_ID), ""))
     call = Call(
         method=method,
-        request_id=str(given)[:128] or uuid.uuid4().hex,
+        request_id=given[:LONGEST_ID] or uuid.uuid4().hex,
         deadline=None if remaining is None else time.monotonic() + remaining,
+        repeatable_id=given if len(given) <= LONGEST_ID else "",
     )
     calls.enter(call)
     logs.request_id.set(call.request_id)
@@ -207,6 +229,18 @@ async def _receive(raw: bytes, handler: Handler, call: Call) -> Message:
     request, broken = await offload(len(raw), _parse, raw, parse, large=LARGE_REQUEST)
     call.item_errors = _by_item(broken)
     return request
+
+
+async def _receive_stream(
+    raws: AsyncIterator[bytes], handler: Handler, call: Call
+) -> AsyncIterator[Message]:
+    """The messages of a stream; each is received only when it is asked for."""
+
+    async def messages() -> AsyncIterator[Message]:
+        async for raw in raws:
+            yield await _receive(raw, handler, call)
+
+    return messages()
 
 
 def _parse(raw: bytes, parse: Callable[[bytes], Message]) -> tuple[Message, list[tuple[str, str]]]:

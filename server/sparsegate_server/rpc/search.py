@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sparsegate.v1 import search_pb2, search_pb2_grpc
 from sparsegate_server.errors import SparsegateError
+from sparsegate_server.operations import Found as Document
 from sparsegate_server.rpc import call as calls
-from sparsegate_server.rpc import convert
+from sparsegate_server.rpc import convert, selection
+from sparsegate_server.rpc.explanation import explanation_to
+from sparsegate_server.rpc.ids import id_from, id_to
 from sparsegate_server.rpc.interceptor import Context, offload
+from sparsegate_server.rpc.options import clauses_of, options_from
 from sparsegate_server.rpc.sizes import check_size
 from sparsegate_server.rpc.status import to_status
-from sparsegate_server.search.explain import TermContribution
 from sparsegate_server.search.query import Found, QueryPlan, Resolved, SearchJob
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.settings import Limits
+
+DEFAULT_LIMIT = 10
+"""Hits of the search that an explanation is about, where it does not say."""
 
 _SMALL_LIMIT = 100
 """Hits up to which a reply is built on the event loop."""
@@ -29,9 +36,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: search_pb2.SearchRequest, context: Context
     ) -> search_pb2.SearchResponse:
         call = calls.current()
-        found = await self._plan.search(
-            self._search(request), timings=call.timings, timeout=call.timeout
-        )
+        job = self._search(request)
+        with clauses_of(request, job.options).blaming():
+            found = await self._plan.search(job, timings=call.timings, timeout=call.timeout)
         return await _build(found, request, call.timings)
 
     async def SearchBatch(
@@ -39,15 +46,14 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> search_pb2.SearchBatchResponse:
         check_size("searches", len(request.searches), self._limits.max_searches)
         call = calls.current()
-        outcomes = await self._plan.search_batch(
-            [self._item(at, item, call.item_errors) for at, item in enumerate(request.searches)],
-            timings=call.timings,
-            timeout=call.timeout,
-        )
+        jobs = [self._item(at, item, call.item_errors) for at, item in enumerate(request.searches)]
+        outcomes = await self._plan.search_batch(jobs, timings=call.timings, timeout=call.timeout)
         reply = search_pb2.SearchBatchResponse()
-        for at, (item, outcome) in enumerate(zip(request.searches, outcomes, strict=True)):
+        items = zip(request.searches, jobs, outcomes, strict=True)
+        for at, (item, job, outcome) in enumerate(items):
             if isinstance(outcome, SparsegateError):
-                reply.results.add(error=to_status(outcome.under(f"searches[{at}]")))
+                error = _blamed(item, job, outcome)
+                reply.results.add(error=to_status(error.under(f"searches[{at}]")))
             else:
                 reply.results.add(response=await _build(outcome, item, None))
         reply.timings.CopyFrom(convert.timings_to(call.timings))
@@ -57,32 +63,29 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: search_pb2.ExplainRequest, context: Context
     ) -> search_pb2.ExplainResponse:
         call = calls.current()
-        done = await self._plan.explain(
-            convert.query_from(request, self._limits),
-            convert.id_from(request.id),
-            timings=call.timings,
-            timeout=call.timeout,
-        )
-        return search_pb2.ExplainResponse(
-            id=convert.id_to(done.id),
-            score=done.explanation.score,
-            matched=bool(done.explanation.terms),
-            terms=map(_contribution, done.explanation.terms),
-            missing=map(_contribution, done.explanation.missing),
-            fingerprint=done.query.config.fingerprint,
-            truncated=done.query.truncated,
-            capped=done.query.capped,
-            sequence=done.sequence,
-            timings=convert.timings_to(call.timings),
-        )
+        job = self._explained(request)
+        clauses = clauses_of(request, job.options)
+        with clauses.blaming():
+            done = await self._plan.explain(
+                job, id_from(request.id), timings=call.timings, timeout=call.timeout
+            )
+        reply = explanation_to(done, clauses)
+        reply.timings.CopyFrom(convert.timings_to(call.timings))
+        return reply
 
     def _search(self, request: search_pb2.SearchRequest) -> SearchJob:
-        check_size("limit", request.limit, self._limits.max_limit)
-        return SearchJob(
-            query=convert.query_from(request, self._limits),
-            limit=request.limit,
-            with_documents=request.with_payload or request.with_text or request.with_vector,
+        options = options_from(request, request.limit, self._limits)
+        chosen = replace(
+            options,
+            select=selection.of_search(request),
+            max_bytes=self._limits.max_reply_bytes,
         )
+        return SearchJob(convert.query_from(request, self._limits), chosen)
+
+    def _explained(self, request: search_pb2.ExplainRequest) -> SearchJob:
+        limit = request.limit or min(DEFAULT_LIMIT, self._limits.max_limit)
+        options = options_from(request, limit, self._limits)
+        return SearchJob(convert.query_from(request, self._limits), options)
 
     def _item(
         self, at: int, request: search_pb2.SearchRequest, broken: Mapping[int, SparsegateError]
@@ -91,6 +94,15 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             return broken.get(at) or self._search(request)
         except SparsegateError as error:
             return error
+
+
+def _blamed(
+    request: search_pb2.SearchRequest, job: SearchJob | SparsegateError, error: SparsegateError
+) -> SparsegateError:
+    """The error of one search of a batch; those of its own form name their fields already."""
+    if isinstance(job, SparsegateError):
+        return error
+    return clauses_of(request, job.options).blame(error)
 
 
 async def _build(
@@ -113,35 +125,28 @@ def _response(found: Found, request: search_pb2.SearchRequest) -> search_pb2.Sea
         fingerprint=fingerprint,
         sequence=result.sequence,
         postings_scored=result.postings_scored,
+        unindexed=result.unindexed,
     )
     for at, hit in enumerate(result.hits):
-        message = reply.hits.add(id=convert.id_to(hit.id), score=hit.score)
-        if not result.documents:
-            continue
-        document = result.documents[at]
-        if request.with_payload:
-            convert.payload_to(document.payload, message.payload)
-        if request.with_text and document.text is not None:
-            message.text = document.text
-        if request.with_vector:
-            message.vector.CopyFrom(convert.vector_to(document.vector, fingerprint))
+        message = reply.hits.add(id=id_to(hit.id), score=hit.score)
+        if result.documents:
+            _fill(message, result.documents[at], fingerprint)
     if request.with_query:
         reply.query.CopyFrom(_encoded_query(query, fingerprint))
     return reply
+
+
+def _fill(message: search_pb2.Hit, document: Document, fingerprint: str) -> None:
+    """Adds the parts of a hit's document that were selected."""
+    convert.payload_to(document.payload, message.payload)
+    if document.text is not None:
+        message.text = document.text
+    if document.vector is not None:
+        message.vector.CopyFrom(convert.vector_to(document.vector, fingerprint))
 
 
 def _encoded_query(query: Resolved, fingerprint: str) -> search_pb2.EncodedQuery:
     return search_pb2.EncodedQuery(
         vector=convert.vector_to(query.vector, fingerprint),
         terms=[query.encoder.term(int(t)) for t in query.vector.indices],
-    )
-
-
-def _contribution(row: TermContribution) -> search_pb2.TermContribution:
-    return search_pb2.TermContribution(
-        term_id=row.term_id,
-        term=row.term,
-        query_weight=row.query_weight,
-        document_weight=row.document_weight,
-        contribution=row.contribution,
     )

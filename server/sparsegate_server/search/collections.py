@@ -2,52 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 
-from sparsegate_server.backends.base import (
-    CollectionConfig,
-    CollectionStats,
-    IndexBackend,
-    WriteResult,
-)
+from sparsegate_server.backends.base import CollectionConfig, CollectionStats, IndexBackend
+from sparsegate_server.errors import CollectionExists, CollectionNotFound
+from sparsegate_server.operations import Target, WriteResult
 from sparsegate_server.search.models import ServedModels
 from sparsegate_server.telemetry.metrics import Metrics
-from sparsegate_server.types import DocumentId
 
 
 class CollectionPlan:
+    """What changes a collection's size, and so its metrics, which bear its own name, no alias."""
+
     def __init__(self, models: ServedModels, backend: IndexBackend, metrics: Metrics) -> None:
         self._models = models
         self._backend = backend
         self._metrics = metrics
 
-    async def create(self, name: str, model: str, shards: int) -> CollectionStats:
+    async def create(
+        self, name: str, model: str, shards: int, *, keep_text: bool = True
+    ) -> CollectionStats:
         """Creates a collection under a served model's identity.
 
         Raises:
             ModelNotFound, CollectionExists.
         """
         spec = self._models.get(model).spec
-        stats = await self._backend.create_collection(
-            CollectionConfig(
-                name=name,
-                model=spec.name,
-                fingerprint=spec.fingerprint,
-                vocabulary_size=spec.identity.vocabulary_size,
-                shards=shards,
-            )
+        config = CollectionConfig(
+            name=name,
+            model=spec.name,
+            fingerprint=spec.fingerprint,
+            vocabulary_size=spec.identity.vocabulary_size,
+            shards=shards,
+            keep_text=keep_text,
         )
-        self._metrics.collection_changed(name, stats.documents, stats.segments)
-        return stats
+        return self._observed(await self._backend.create_collection(config))
 
     async def delete(self, name: str) -> None:
         """Raises CollectionNotFound."""
         await self._backend.delete_collection(name)
         self._metrics.collection_deleted(name)
 
-    async def delete_documents(self, name: str, ids: Sequence[DocumentId]) -> WriteResult:
+    async def optimize(self, name: str) -> CollectionStats:
         """Raises CollectionNotFound."""
-        written = await self._backend.delete(name, ids)
-        stats = await self._backend.get_collection(name)
-        self._metrics.collection_changed(name, stats.documents, stats.segments)
+        return self._observed(await self._backend.optimize(name))
+
+    async def delete_documents(
+        self, name: str, target: Target, *, request_id: str = ""
+    ) -> WriteResult:
+        """Raises CollectionNotFound, InvalidFilter, UnindexedFilter."""
+        written = await self._backend.delete(name, target, request_id=request_id)
+        self._observed(await self._backend.get_collection(name))
         return written
+
+    def refuse_taken(self, name: str) -> None:
+        """Raises CollectionExists now, rather than after an archive was sent in vain."""
+        try:
+            self._backend.config(name)
+        except CollectionNotFound:
+            return
+        raise CollectionExists(
+            f"{name!r} exists: restore under another name, then switch the alias", field="name"
+        )
+
+    async def restore(self, name: str, archive: Path) -> CollectionStats:
+        """Makes a new collection from an archive.
+
+        Raises:
+            CollectionExists, SnapshotRefused.
+        """
+        return self._observed(await self._backend.restore_snapshot(name, archive))
+
+    async def restore_kept(self, name: str, collection: str, snapshot: str) -> CollectionStats:
+        """Makes a new collection from a snapshot that is kept here.
+
+        Raises:
+            CollectionNotFound, SnapshotNotFound, CollectionExists, SnapshotRefused.
+        """
+        return await self.restore(name, await self._backend.snapshot_path(collection, snapshot))
+
+    def _observed(self, stats: CollectionStats) -> CollectionStats:
+        self._metrics.collection_changed(stats.config.name, stats.documents, stats.segments)
+        return stats

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sparsegate_server.backends.base import CollectionConfig, Document, IndexBackend
+from sparsegate_server.backends.base import CollectionConfig, IndexBackend
 from sparsegate_server.encoders.base import Encoding, Mode, OnTruncation
 from sparsegate_server.errors import InvalidDocument, SparsegateError
+from sparsegate_server.operations import Document, StreamBatch, WriteResult
 from sparsegate_server.search.encode import EncodePlan
 from sparsegate_server.search.models import ServedModels
 from sparsegate_server.search.timing import Timings
@@ -39,10 +40,12 @@ class Upserted:
     """Attributes:
     results: one item per draft, in order.
     sequence: of the write, or of the last one before it when nothing was written.
+    repeated: whether the write was applied before, and not again now.
     """
 
     results: tuple[Applied | SparsegateError, ...]
     sequence: int
+    repeated: bool = False
 
 
 class IngestPlan:
@@ -62,8 +65,13 @@ class IngestPlan:
         on_truncation: OnTruncation,
         timings: Timings,
         timeout: float | None,
+        request_id: str = "",
+        batch: StreamBatch | None = None,
     ) -> Upserted:
         """Writes the good ones of the drafts together; items that are errors already stay so.
+
+        A write that was applied before, by its request id or stream batch, is encoded again all the
+        same, so that its results tell what they told at first.
 
         Errors of single documents have their field relative to the document (`vector.values[3]`).
 
@@ -98,7 +106,9 @@ class IngestPlan:
             else:
                 documents[at] = Document(draft.id, item.vector, draft.text, draft.payload)
                 results[at] = Applied(item.truncated, item.capped)
-        return Upserted(tuple(results), await self._write(config, documents, timings))
+        good = [documents[at] for at in sorted(documents)]
+        written = await self._write(config, good, timings, request_id, batch)
+        return Upserted(tuple(results), written.sequence, written.repeated)
 
     async def _encode_texts(
         self,
@@ -126,18 +136,23 @@ class IngestPlan:
         )
 
     async def _write(
-        self, config: CollectionConfig, documents: dict[int, Document], timings: Timings
-    ) -> int:
-        collection = config.name
+        self,
+        config: CollectionConfig,
+        documents: Sequence[Document],
+        timings: Timings,
+        request_id: str,
+        batch: StreamBatch | None,
+    ) -> WriteResult:
+        name = config.name
         if not documents:
-            return (await self._backend.get_collection(collection)).sequence
+            return WriteResult((await self._backend.get_collection(name)).sequence, 0)
         with timings.searching():
             written = await self._backend.upsert(
-                collection, [documents[at] for at in sorted(documents)], config=config
+                name, documents, request_id=request_id, batch=batch, config=config
             )
-        stats = await self._backend.get_collection(collection)
-        self._metrics.collection_changed(collection, stats.documents, stats.segments)
-        return written.sequence
+        stats = await self._backend.get_collection(name)
+        self._metrics.collection_changed(name, stats.documents, stats.segments)
+        return written
 
 
 def _with_own_vector(draft: Draft, config: CollectionConfig) -> Document | None:

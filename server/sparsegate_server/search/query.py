@@ -6,15 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparsegate_server.backends.base import (
-    CollectionConfig,
-    IndexBackend,
-    SearchResult,
-)
+from sparsegate_server.backends.base import CollectionConfig, IndexBackend
 from sparsegate_server.encoders.base import Encoder, Encoding, Mode, OnTruncation
-from sparsegate_server.errors import DocumentNotFound, InvalidArgument, SparsegateError
+from sparsegate_server.errors import InvalidArgument, SparsegateError
+from sparsegate_server.operations import SearchOptions, SearchResult, Standing
 from sparsegate_server.search.encode import EncodePlan
-from sparsegate_server.search.explain import Explanation, explain
+from sparsegate_server.search.explain import Explanation, TermGap, closing_terms, explain
 from sparsegate_server.search.models import ServedModels
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.search.vectors import RawVector
@@ -50,10 +47,18 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
+    """Attributes:
+    gap: by how much the document's score is below the bar's; None where it is returned, or not
+        below.
+    closing: the terms that would close it.
+    """
+
     query: Resolved
     id: DocumentId
     explanation: Explanation
-    sequence: int
+    standing: Standing
+    gap: float | None
+    closing: tuple[TermGap, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,7 @@ class SearchJob:
     """One search of a batch."""
 
     query: Query
-    limit: int
-    with_documents: bool
+    options: SearchOptions
 
 
 class QueryPlan:
@@ -104,25 +108,21 @@ class QueryPlan:
             )
 
     async def explain(
-        self, query: Query, id: DocumentId, *, timings: Timings, timeout: float | None
+        self, search: SearchJob, id: DocumentId, *, timings: Timings, timeout: float | None
     ) -> Explained:
-        """Shows how a document scores.
+        """Shows how a document scores in a search, and why it is returned or not.
 
         Raises:
             DocumentNotFound, and whatever `search` raises.
         """
-        (resolved,) = await self._resolve([query], timings, timeout)
-        if isinstance(resolved, SparsegateError):
-            raise resolved
+        (query,) = await self._resolve([search.query], timings, timeout)
+        if isinstance(query, SparsegateError):
+            raise query
         with timings.searching():
-            found = await self._backend.get(query.collection, [id])
-        document = found.documents[0]
-        if document is None:
-            raise DocumentNotFound(
-                f"collection {query.collection!r} has no document {id!r}", field="id"
+            standing = await self._backend.explain(
+                query.config.name, query.vector, id, search.options, config=query.config
             )
-        explanation = explain(resolved.vector, document.vector, resolved.encoder.term)
-        return Explained(resolved, id, explanation, found.sequence)
+        return _explained(query, id, standing)
 
     async def _find(
         self, search: SearchJob | SparsegateError, query: Resolved | SparsegateError
@@ -134,11 +134,7 @@ class QueryPlan:
         name = query.config.name
         try:
             result = await self._backend.search(
-                name,
-                query.vector,
-                limit=search.limit,
-                with_documents=search.with_documents,
-                config=query.config,
+                name, query.vector, search.options, config=query.config
             )
         except SparsegateError as error:
             return error
@@ -204,3 +200,22 @@ def _resolved(
     if isinstance(item, SparsegateError):
         return item.under("text") if isinstance(item, InvalidArgument) else item
     return Resolved(item.vector, encoder, config, item.truncated, item.capped)
+
+
+def _explained(query: Resolved, id: DocumentId, standing: Standing) -> Explained:
+    term = query.encoder.term
+    gap = _gap(standing)
+    closing: tuple[TermGap, ...] = ()
+    if gap is not None and standing.bar_vector is not None:
+        closing = closing_terms(standing.query, standing.vector, standing.bar_vector, gap, term)
+    return Explained(
+        query, id, explain(standing.query, standing.vector, term), standing, gap, closing
+    )
+
+
+def _gap(standing: Standing) -> float | None:
+    """Both scores are float32, so that their difference as float64 is exact enough to add up to."""
+    if standing.returned or standing.bar_score is None:
+        return None
+    gap = standing.bar_score - (standing.score or 0.0)
+    return gap if gap >= 0 else None

@@ -17,6 +17,7 @@ from sparsegate_server.index.kernels.rows import (
 )
 from sparsegate_server.index.kernels.score import scan_rows
 from sparsegate_server.index.kernels.segment_search import search_segment
+from sparsegate_server.index.kernels.wal import scan_wal
 from sparsegate_server.index.kernels.windows import BLOCKS, WINDOW
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "merge_order",
     "place_rows",
     "scan_rows",
+    "scan_wal",
     "search_segment",
     "visible_rows",
     "warm_up",

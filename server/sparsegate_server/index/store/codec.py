@@ -43,9 +43,12 @@ def write_text(text: str, path: str) -> bytes:
 
 
 def read_payload(stored: bytes) -> Payload:
+    """Raises ValueError, RecursionError: bytes that are no payload."""
     if stored == b"{}":
         return {}
     payload: Payload = json.loads(stored)
+    if not isinstance(payload, dict):
+        raise ValueError("a payload that is no JSON object")
     return payload
 
 

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sparsegate_server.errors import CorruptStore, DataFolderUnusable, SparsegateError, StorageFull
+from sparsegate_server.errors import ShuttingDown
 from sparsegate_server.filters import FieldKind
 from sparsegate_server.index.store import schema
 from sparsegate_server.index.store.documents import Encoded, Stored
+from sparsegate_server.index.store.wal import check_log
 from sparsegate_server.operations import WriteResult
 
 _KEPT_REQUESTS: Final = 10_000
@@ -37,19 +38,22 @@ class Store:
     writing ones between `begin` and `commit`. Those of the second half may be called by any.
 
     Raises:
-        CorruptStore: the database is missing, foreign or damaged.
+        CorruptStore: the database is missing, foreign or damaged, or its log is.
         StorageFull, DataFolderUnusable: the disk does not take a write.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / schema.FILE
+        check_log(self.path)
         self._writer = schema.connect(self.path, writable=True)
         self._writer.text_factory = bytes
         self._changes_before = 0
+        self._closed = False
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
 
     def close(self) -> None:
         """The last connection to close moves the write-ahead log into the database."""
+        self._closed = True
         while not self._readers.empty():
             self._readers.get_nowait().close()
         self._writer.close()
@@ -60,10 +64,16 @@ class Store:
             row = self._writer.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
         if row is None:
             raise schema.damaged(self.path, f"it has no {name}")
-        return json.loads(row[0])
+        try:
+            return json.loads(row[0])
+        except (ValueError, TypeError, RecursionError) as error:
+            raise schema.damaged(self.path, f"its {name} is none") from error
 
     def position(self) -> Position:
-        return Position(self.fact("sequence"), self.fact("next_number"))
+        position = Position(self.fact("sequence"), self.fact("next_number"))
+        if not all(type(each) is int for each in position):
+            raise schema.damaged(self.path, "its position is none")
+        return position
 
     # The writer's.
 
@@ -169,7 +179,10 @@ class Store:
         """Declared payload indexes."""
         with self._explained():
             rows = self._writer.execute("SELECT field, kind FROM payload_indexes").fetchall()
-        return {field.decode(): FieldKind(kind.decode()) for field, kind in rows}
+        try:
+            return {field.decode(): FieldKind(kind.decode()) for field, kind in rows}
+        except (ValueError, AttributeError) as error:
+            raise schema.damaged(self.path, "it has a payload index that is none") from error
 
     # Anybody's.
 
@@ -257,6 +270,8 @@ class Store:
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
         """A connection of the caller's own, for as long as the context lasts."""
+        if self._closed:
+            raise ShuttingDown("the collection was closed or deleted meanwhile")
         try:
             connection = self._readers.get_nowait()
         except queue.Empty:
@@ -266,26 +281,15 @@ class Store:
             with self._explained():
                 yield connection
         finally:
+            self._give_back(connection)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        if self._closed:
+            connection.close()
+        else:
             self._readers.put(connection)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        try:
+        with schema.explained(self.path):
             yield
-        except sqlite3.DatabaseError as error:
-            raise self._explain(error) from error
-
-    def _explain(self, error: sqlite3.DatabaseError) -> SparsegateError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            return StorageFull(
-                f"no room left on the disk of {self.path}: nothing was written; free some, then"
-                " retry",
-                retry_after=5.0,
-            )
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            damaged: CorruptStore = schema.damaged(self.path, str(error))
-            return damaged
-        return DataFolderUnusable(
-            f"the store {self.path} cannot be used: {error}", field="index.folder"
-        )

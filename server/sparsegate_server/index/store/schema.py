@@ -15,10 +15,12 @@ payload_indexes  declared payload indexes
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sparsegate_server.errors import CorruptStore, DataFolderUnusable
+from sparsegate_server.errors import CorruptStore, DataFolderUnusable, SparsegateError, StorageFull
 
 FILE: Final = "store.db"
 APPLICATION: Final = 0x53504721  # "SPG!"
@@ -44,7 +46,16 @@ TABLES: Final = (
 
 
 def create(path: Path) -> None:
-    """Makes an empty database."""
+    """Makes an empty database.
+
+    Raises:
+        StorageFull, DataFolderUnusable.
+    """
+    with explained(path):
+        _create(path)
+
+
+def _create(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -102,6 +113,31 @@ def damaged(path: Path, what: str) -> CorruptStore:
         " read of it, `sqlite3 store.db .recover` shows",
         metadata={"file": str(path)},
     )
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what SQLite says into errors that say what to do.
+
+    Raises:
+        StorageFull, CorruptStore, DataFolderUnusable.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _explanation(path, error) from error
+
+
+def _explanation(path: Path, error: sqlite3.DatabaseError) -> SparsegateError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StorageFull(
+            f"no room left on the disk of {path}: nothing was written; free some, then retry",
+            retry_after=5.0,
+        )
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return damaged(path, str(error))
+    return DataFolderUnusable(f"the store {path} cannot be used: {error}", field="index.folder")
 
 
 def _configure(connection: sqlite3.Connection, *, writable: bool) -> None:

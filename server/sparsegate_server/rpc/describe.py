@@ -1,0 +1,66 @@
+"""What collections, aliases, indexes and snapshots are, as messages."""
+
+from __future__ import annotations
+
+from sparsegate.v1 import collection_pb2, snapshot_pb2
+from sparsegate_server.backends.base import Alias, CollectionStats, PayloadIndex, Snapshot
+from sparsegate_server.filters import FieldKind
+
+_KINDS = {
+    collection_pb2.FIELD_KIND_KEYWORD: FieldKind.KEYWORD,
+    collection_pb2.FIELD_KIND_NUMBER: FieldKind.NUMBER,
+    collection_pb2.FIELD_KIND_BOOL: FieldKind.BOOL,
+    collection_pb2.FIELD_KIND_DATETIME: FieldKind.DATETIME,
+    collection_pb2.FIELD_KIND_TEXT: FieldKind.TEXT,
+}
+_NUMBERS = {kind: number for number, kind in _KINDS.items()}
+
+
+def kind_from(number: collection_pb2.FieldKind.ValueType) -> FieldKind:
+    return _KINDS[number]
+
+
+def collection_to(stats: CollectionStats) -> collection_pb2.Collection:
+    config = stats.config
+    return collection_pb2.Collection(
+        name=config.name,
+        model=config.model,
+        fingerprint=config.fingerprint,
+        vocabulary_size=config.vocabulary_size,
+        shards=config.shards,
+        keep_text=config.keep_text,
+        documents=stats.documents,
+        sequence=stats.sequence,
+        segments=stats.segments,
+        tail=stats.tail,
+        postings=stats.postings,
+        tombstones=stats.tombstones,
+        index_bytes=stats.index_bytes,
+        store_bytes=stats.store_bytes,
+        busy=stats.busy,
+        problem=stats.problem,
+        payload_indexes=map(_index, stats.payload_indexes),
+        aliases=stats.aliases,
+    )
+
+
+def _index(index: PayloadIndex) -> collection_pb2.PayloadIndex:
+    return collection_pb2.PayloadIndex(
+        field=index.field, kind=_NUMBERS[index.kind], ready=index.ready
+    )
+
+
+def alias_to(alias: Alias) -> collection_pb2.Alias:
+    return collection_pb2.Alias(alias=alias.alias, collection=alias.collection)
+
+
+def snapshot_to(snapshot: Snapshot) -> snapshot_pb2.Snapshot:
+    message = snapshot_pb2.Snapshot(
+        name=snapshot.name,
+        collection=snapshot.collection,
+        sequence=snapshot.sequence,
+        documents=snapshot.documents,
+        bytes=snapshot.bytes,
+    )
+    message.created.FromMicroseconds(round(snapshot.created * 1e6))
+    return message
