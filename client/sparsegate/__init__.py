@@ -9,14 +9,16 @@
         for hit in client.search("movies", "A movie about music", with_payload=True).hits:
             print(hit.score, hit.id, hit.payload)
 
-`sparsegate.aio.Client` has the same methods for asyncio.
+`sparsegate.filters` says which documents a call may touch. `sparsegate.aio.Client` has the same
+methods for asyncio.
 """
 
-from sparsegate import aio
+from sparsegate import aio, filters
 from sparsegate._sync.client import Client
 from sparsegate.errors import (
     AlreadyExists,
     Cancelled,
+    DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
     Internal,
@@ -31,7 +33,9 @@ from sparsegate.errors import (
     UploadInterrupted,
     Violation,
 )
+from sparsegate.filters import Filter
 from sparsegate.results import (
+    Bar,
     DeleteResult,
     EncodedQuery,
     EncodeResult,
@@ -39,10 +43,12 @@ from sparsegate.results import (
     Explanation,
     GetResult,
     Hit,
+    PayloadResult,
     ScrollPage,
     SearchBatchResult,
     SearchResult,
     TermContribution,
+    TermGap,
     Token,
     TokenizedText,
     TokenizeResult,
@@ -51,27 +57,37 @@ from sparsegate.results import (
     UpsertResult,
 )
 from sparsegate.types import (
+    Alias,
+    AliasChange,
     Batch,
     CallOptions,
     Collection,
     Document,
     DocumentId,
     EncodeMode,
+    FieldKind,
     Model,
     OnTruncation,
     Payload,
+    PayloadIndex,
+    PayloadMode,
     Search,
+    Snapshot,
     SparseVector,
     Timings,
 )
 
 __all__ = [
+    "Alias",
+    "AliasChange",
     "AlreadyExists",
+    "Bar",
     "Batch",
     "CallOptions",
     "Cancelled",
     "Client",
     "Collection",
+    "DataLoss",
     "DeadlineExceeded",
     "DeleteResult",
     "Document",
@@ -82,6 +98,8 @@ __all__ = [
     "Encoding",
     "Explanation",
     "FailedPrecondition",
+    "FieldKind",
+    "Filter",
     "GetResult",
     "Hit",
     "Internal",
@@ -90,15 +108,20 @@ __all__ = [
     "NotFound",
     "OnTruncation",
     "Payload",
+    "PayloadIndex",
+    "PayloadMode",
+    "PayloadResult",
     "PermissionDenied",
     "ResourceExhausted",
     "ScrollPage",
     "Search",
     "SearchBatchResult",
     "SearchResult",
+    "Snapshot",
     "SparseVector",
     "SparsegateError",
     "TermContribution",
+    "TermGap",
     "Timings",
     "Token",
     "TokenizeResult",
@@ -112,4 +135,5 @@ __all__ = [
     "UpsertResult",
     "Violation",
     "aio",
+    "filters",
 ]

@@ -34,11 +34,18 @@ class PendingBatch:
 
 
 class Batcher:
-    """Fills batches with documents, one after the other."""
+    """Fills batches with documents, one after the other, always in the same way.
 
-    def __init__(self, collection: str, size: int, on_truncation: OnTruncation) -> None:
+    Attributes:
+        stream: the client's name for the stream that they go into.
+    """
+
+    def __init__(
+        self, collection: str, size: int, on_truncation: OnTruncation, stream: str = ""
+    ) -> None:
         if size < 1:
             raise InvalidArgument(f"{size} is not a number of documents", field="batch_size")
+        self.stream = stream
         self._collection = collection
         self._size = size
         self._on_truncation = _requests.truncation(on_truncation)
@@ -76,14 +83,21 @@ class Batcher:
                     collection=self._collection, on_truncation=self._on_truncation
                 ),
                 batch=self._numbered,
+                stream=self.stream,
             )
         )
 
 
 class Tally:
-    """Counts what was acknowledged."""
+    """Counts what was acknowledged.
+
+    Attributes:
+        stream: the client's name for the stream.
+    """
 
     def __init__(self) -> None:
+        self.stream = ""
+        self._skipped = 0
         self._acknowledged = 0
         self._applied = 0
         self._errors: dict[int, SparsegateError] = {}
@@ -103,6 +117,11 @@ class Tally:
         self._capped += len(result.capped)
         self.close(batch)
 
+    def skip(self, batch: PendingBatch) -> None:
+        """Counts a batch that an earlier upload had sent."""
+        self._skipped += len(batch.positions)
+        self.close(batch)
+
     def close(self, batch: PendingBatch) -> None:
         """Counts what never left: the refused documents of a batch."""
         self._errors.update(batch.refused)
@@ -114,6 +133,7 @@ class Tally:
             applied=self._applied,
             failed=len(self._errors),
             batches=self._batches,
+            skipped=self._skipped,
         )
 
     def summary(self) -> UploadSummary:
@@ -125,6 +145,8 @@ class Tally:
             sequence=self._sequence,
             truncated=self._truncated,
             capped=self._capped,
+            skipped=self._skipped,
+            stream=self.stream,
         )
 
 

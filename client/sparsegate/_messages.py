@@ -31,10 +31,10 @@ def write_id(value: DocumentId, field: str = "id") -> pb.DocumentId:
     return pb.DocumentId(number=number)
 
 
-def write_ids(values: Iterable[DocumentId]) -> list[pb.DocumentId]:
+def write_ids(values: Iterable[DocumentId], field: str = "ids") -> list[pb.DocumentId]:
     if isinstance(values, str):
         raise TypeError("ids is a sequence of ids: put a single one into a list")
-    return [write_id(value, f"ids[{at}]") for at, value in enumerate(values)]
+    return [write_id(value, f"{field}[{at}]") for at, value in enumerate(values)]
 
 
 def read_id(message: pb.DocumentId) -> DocumentId:

@@ -79,6 +79,17 @@ def _write_list(
         _write(target.values.add(), value, f"{path}[{at}]", depth)
 
 
+def write_number(value: int | float, path: str) -> dict[str, Any]:
+    """The one field of a message that holds either kind of number.
+
+    Raises:
+        InvalidArgument: neither a signed 64-bit integer nor a finite number.
+    """
+    if isinstance(value, int):
+        return {"int_value": _int64(value, path)}
+    return {"double_value": _finite(value, path)}
+
+
 def _int64(value: int, path: str) -> int:
     if not INT64_MIN <= value <= INT64_MAX:
         raise InvalidArgument(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC
+from typing import get_args
 
 from sparsegate._messages import read_document, read_id, read_vector
 from sparsegate._payload import read_payload
 from sparsegate._status import error_from_status
 from sparsegate.errors import SparsegateError
 from sparsegate.results import (
+    Bar,
     DeleteResult,
     EncodedQuery,
     EncodeResult,
@@ -16,16 +19,26 @@ from sparsegate.results import (
     Explanation,
     GetResult,
     Hit,
+    PayloadResult,
     ScrollPage,
     SearchBatchResult,
     SearchResult,
     TermContribution,
+    TermGap,
     Token,
     TokenizedText,
     TokenizeResult,
     UpsertResult,
 )
-from sparsegate.types import Collection, Model, Timings
+from sparsegate.types import (
+    Alias,
+    Collection,
+    FieldKind,
+    Model,
+    PayloadIndex,
+    Snapshot,
+    Timings,
+)
 from sparsegate.v1 import (
     collection_pb2,
     common_pb2,
@@ -33,6 +46,7 @@ from sparsegate.v1 import (
     encode_pb2,
     model_pb2,
     search_pb2,
+    snapshot_pb2,
 )
 
 
@@ -93,6 +107,36 @@ def collection(message: collection_pb2.Collection) -> Collection:
         segments=message.segments,
         postings=message.postings,
         tombstones=message.tombstones,
+        keep_text=message.keep_text,
+        tail=message.tail,
+        index_bytes=message.index_bytes,
+        store_bytes=message.store_bytes,
+        busy=message.busy,
+        problem=message.problem,
+        payload_indexes=tuple(map(_payload_index, message.payload_indexes)),
+        aliases=tuple(message.aliases),
+    )
+
+
+def _payload_index(message: collection_pb2.PayloadIndex) -> PayloadIndex:
+    kinds: tuple[FieldKind, ...] = get_args(FieldKind)
+    return PayloadIndex(message.field, kinds[message.kind - 1], message.ready)
+
+
+def aliases(
+    reply: collection_pb2.ListAliasesResponse | collection_pb2.UpdateAliasesResponse,
+) -> list[Alias]:
+    return [Alias(alias.alias, alias.collection) for alias in reply.aliases]
+
+
+def snapshot(message: snapshot_pb2.Snapshot) -> Snapshot:
+    return Snapshot(
+        name=message.name,
+        collection=message.collection,
+        sequence=message.sequence,
+        documents=message.documents,
+        bytes=message.bytes,
+        created=message.created.ToDatetime(tzinfo=UTC),
     )
 
 
@@ -105,6 +149,7 @@ def upsert(reply: document_pb2.UpsertResponse) -> UpsertResult:
         truncated=tuple(at for at, r in results if r.truncated),
         capped=tuple(at for at, r in results if r.capped),
         timings=timings(reply.timings),
+        repeated=reply.repeated,
     )
 
 
@@ -112,11 +157,18 @@ def get(reply: document_pb2.GetDocumentsResponse) -> GetResult:
     return GetResult(
         documents=tuple(read_document(document) for document in reply.documents),
         missing=tuple(read_id(id) for id in reply.missing),
+        sequence=reply.sequence,
     )
 
 
-def delete(reply: document_pb2.DeleteDocumentsResponse) -> DeleteResult:
+def delete(
+    reply: document_pb2.DeleteDocumentsResponse | document_pb2.DeleteByFilterResponse,
+) -> DeleteResult:
     return DeleteResult(deleted=reply.deleted, sequence=reply.sequence)
+
+
+def payload(reply: document_pb2.SetPayloadResponse) -> PayloadResult:
+    return PayloadResult(affected=reply.affected, sequence=reply.sequence)
 
 
 def scroll(reply: document_pb2.ScrollDocumentsResponse) -> ScrollPage:
@@ -124,6 +176,7 @@ def scroll(reply: document_pb2.ScrollDocumentsResponse) -> ScrollPage:
         documents=tuple(read_document(document) for document in reply.documents),
         next_after=read_id(reply.next_after) if reply.HasField("next_after") else None,
         sequence=reply.sequence,
+        unindexed=tuple(reply.unindexed),
     )
 
 
@@ -140,6 +193,7 @@ def search(reply: search_pb2.SearchResponse) -> SearchResult:
         fingerprint=reply.fingerprint,
         sequence=reply.sequence,
         postings_scored=reply.postings_scored,
+        unindexed=tuple(reply.unindexed),
     )
 
 
@@ -177,6 +231,25 @@ def explain(reply: search_pb2.ExplainResponse) -> Explanation:
         capped=reply.capped,
         sequence=reply.sequence,
         timings=timings(reply.timings),
+        rank=reply.rank or None,
+        returned=reply.returned,
+        dropped_by=reply.dropped_by,
+        below_threshold=reply.below_threshold,
+        bar=Bar(read_id(reply.bar.id), reply.bar.score) if reply.HasField("bar") else None,
+        gap=reply.gap if reply.HasField("gap") else None,
+        closing=tuple(map(_term_gap, reply.closing)),
+        unindexed=tuple(reply.unindexed),
+    )
+
+
+def _term_gap(message: search_pb2.TermGap) -> TermGap:
+    return TermGap(
+        term_id=message.term_id,
+        term=message.term,
+        query_weight=message.query_weight,
+        document_weight=message.document_weight,
+        bar_weight=message.bar_weight,
+        difference=message.difference,
     )
 
 

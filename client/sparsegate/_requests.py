@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
-from sparsegate._messages import write_document, write_id, write_vector
+from sparsegate._filters import FilterLike, write_filter
+from sparsegate._messages import write_document, write_id, write_ids, write_vector
 from sparsegate._payload import check_text
 from sparsegate.errors import InvalidArgument
 from sparsegate.types import (
     Document,
     DocumentId,
     EncodeMode,
+    FieldKind,
     OnTruncation,
     Search,
     SparseVector,
 )
-from sparsegate.v1 import common_pb2, document_pb2, encode_pb2, search_pb2
+from sparsegate.v1 import (
+    collection_pb2,
+    common_pb2,
+    document_pb2,
+    encode_pb2,
+    filter_pb2,
+    search_pb2,
+)
 
 _MODES = {
     "query": encode_pb2.ENCODE_MODE_QUERY,
@@ -68,14 +78,57 @@ def upsert(
 
 
 def scroll(
-    collection: str, after: DocumentId | None, limit: int, with_vector: bool
+    collection: str,
+    after: DocumentId | None,
+    limit: int,
+    filter: FilterLike | None,
+    with_text: bool,
+    with_payload: bool,
+    with_vector: bool,
+    payload_include: Sequence[str],
+    payload_exclude: Sequence[str],
 ) -> document_pb2.ScrollDocumentsRequest:
     return document_pb2.ScrollDocumentsRequest(
         collection=collection,
         after=None if after is None else write_id(after, "after"),
         limit=_limit(limit, "limit"),
+        filter=optional_filter(filter),
+        with_text=with_text,
+        with_payload=with_payload,
         with_vector=with_vector,
+        payload_include=names(payload_include, "payload_include"),
+        payload_exclude=names(payload_exclude, "payload_exclude"),
     )
+
+
+def set_payload(
+    collection: str,
+    ids: Iterable[DocumentId] | None,
+    filter: FilterLike | None,
+) -> document_pb2.SetPayloadRequest:
+    """What to change of the documents is left to the caller.
+
+    Raises:
+        InvalidArgument: both ids and a filter, or neither.
+    """
+    request = document_pb2.SetPayloadRequest(collection=collection)
+    if targets_ids(ids, filter):
+        request.ids.ids.extend(write_ids(ids or (), "ids.ids"))
+        request.ids.SetInParent()
+    elif filter is not None:
+        request.filter.CopyFrom(write_filter(filter))
+    return request
+
+
+def targets_ids(ids: object | None, filter: object | None) -> bool:
+    """Whether documents are named by ids, or by a filter.
+
+    Raises:
+        InvalidArgument: both, or neither.
+    """
+    if (ids is None) == (filter is None):
+        raise InvalidArgument("give either ids or a filter", field="ids")
+    return ids is not None
 
 
 def search(search: Search, path: str = "") -> search_pb2.SearchRequest:
@@ -88,19 +141,49 @@ def search(search: Search, path: str = "") -> search_pb2.SearchRequest:
         with_vector=search.with_vector,
         with_query=search.with_query,
         on_truncation=truncation(search.on_truncation),
+        offset=_limit(search.offset, f"{path}offset"),
+        score_threshold=search.score_threshold,
+        filter=optional_filter(search.filter, f"{path}filter"),
+        must_contain=names(search.must_contain, f"{path}must_contain"),
+        idf=search.idf,
+        payload_include=names(search.payload_include, f"{path}payload_include"),
+        payload_exclude=names(search.payload_exclude, f"{path}payload_exclude"),
     )
     _write_query(request, search.query, path)
     return request
 
 
-def explain(
-    collection: str, query: str | SparseVector, id: DocumentId, on_truncation: OnTruncation
-) -> search_pb2.ExplainRequest:
+def explain(search: Search, id: DocumentId) -> search_pb2.ExplainRequest:
     request = search_pb2.ExplainRequest(
-        collection=collection, id=write_id(id), on_truncation=truncation(on_truncation)
+        collection=search.collection,
+        id=write_id(id),
+        on_truncation=truncation(search.on_truncation),
+        limit=_limit(search.limit, "limit"),
+        offset=_limit(search.offset, "offset"),
+        score_threshold=search.score_threshold,
+        filter=optional_filter(search.filter),
+        must_contain=names(search.must_contain, "must_contain"),
+        idf=search.idf,
     )
-    _write_query(request, query, "")
+    _write_query(request, search.query, "")
     return request
+
+
+def optional_filter(filter: FilterLike | None, path: str = "filter") -> filter_pb2.Filter | None:
+    return None if filter is None else write_filter(filter, path)
+
+
+def names(values: Iterable[str], field: str) -> list[str]:
+    if isinstance(values, str):
+        raise TypeError(f"{field} is a sequence of strings: put a single one into a list")
+    return [check_text(value, f"{field}[{at}]") for at, value in enumerate(values)]
+
+
+def kind(choice: FieldKind) -> collection_pb2.FieldKind.ValueType:
+    kinds: tuple[FieldKind, ...] = get_args(FieldKind)
+    if choice not in kinds:
+        raise InvalidArgument(f"{choice!r} is none of {', '.join(kinds)}", field="kind")
+    return collection_pb2.FieldKind.Value(f"FIELD_KIND_{choice.upper()}")
 
 
 def truncation(choice: OnTruncation) -> common_pb2.OnTruncation.ValueType:

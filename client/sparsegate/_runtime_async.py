@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Queue, sleep
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
@@ -13,6 +20,8 @@ from grpc.aio import (
     Call,
     Channel,
     StreamStreamMultiCallable,
+    StreamUnaryMultiCallable,
+    UnaryStreamMultiCallable,
     UnaryUnaryMultiCallable,
     insecure_channel,
     secure_channel,
@@ -27,8 +36,11 @@ __all__ = [
     "Queue",
     "Stream",
     "StreamStreamMultiCallable",
+    "StreamUnaryMultiCallable",
+    "UnaryStreamMultiCallable",
     "UnaryUnaryMultiCallable",
     "each",
+    "in_thread",
     "open_channel",
     "sleep",
 ]
@@ -60,6 +72,11 @@ async def each(documents: Documents) -> AsyncIterator[Document]:
     else:
         for document in documents:
             yield document
+
+
+async def in_thread(function: Callable[..., Item], *args: Any) -> Item:
+    """Calls what would hold the event loop, as reading and writing files does."""
+    return await asyncio.to_thread(function, *args)
 
 
 class Stream(Generic[Sent, Received]):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import Queue
 from time import sleep
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
 from grpc import (
     Channel,
     StreamStreamMultiCallable,
+    StreamUnaryMultiCallable,
+    UnaryStreamMultiCallable,
     UnaryUnaryMultiCallable,
     insecure_channel,
     secure_channel,
@@ -26,14 +28,18 @@ __all__ = [
     "Queue",
     "Stream",
     "StreamStreamMultiCallable",
+    "StreamUnaryMultiCallable",
+    "UnaryStreamMultiCallable",
     "UnaryUnaryMultiCallable",
     "each",
+    "in_thread",
     "open_channel",
     "sleep",
 ]
 
 Sent = TypeVar("Sent")
 Received = TypeVar("Received")
+Item = TypeVar("Item")
 
 Documents: TypeAlias = Iterable[Document]
 
@@ -48,6 +54,11 @@ def open_channel(
 
 def each(documents: Documents) -> Iterator[Document]:
     return iter(documents)
+
+
+def in_thread(function: Callable[..., Item], *args: Any) -> Item:
+    """Calls it here: the caller has a thread of its own already."""
+    return function(*args)
 
 
 class Stream(Generic[Sent, Received]):

@@ -23,6 +23,7 @@ _CLASSES: dict[grpc.StatusCode, type[SparsegateError]] = {
         errors.NotFound,
         errors.AlreadyExists,
         errors.FailedPrecondition,
+        errors.DataLoss,
         errors.ResourceExhausted,
         errors.DeadlineExceeded,
         errors.Unavailable,

@@ -2,9 +2,10 @@
 
     SparsegateError
     ├── InvalidArgument       the request is wrong in itself (also a ValueError)
-    ├── NotFound              no such collection, document or model
+    ├── NotFound              no such collection, document, model or snapshot
     ├── AlreadyExists         the collection's name is taken
     ├── FailedPrecondition    the state of the service forbids it: a vector of another model, …
+    ├── DataLoss              a file of the gateway is damaged; the message names the way out
     ├── ResourceExhausted     refused early; `retry_after` says when to come back
     ├── DeadlineExceeded      no answer in time
     ├── Unavailable           nobody answers at the address, or the gateway is going away
@@ -94,7 +95,7 @@ class InvalidArgument(SparsegateError, ValueError):
 
 
 class NotFound(SparsegateError):
-    """No such collection, document or model."""
+    """No such collection, document, model or snapshot."""
 
     code = grpc.StatusCode.NOT_FOUND
 
@@ -109,6 +110,12 @@ class FailedPrecondition(SparsegateError):
     """The state of the service forbids it."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class DataLoss(SparsegateError):
+    """A file of the gateway is damaged. The message names it and the way out."""
+
+    code = grpc.StatusCode.DATA_LOSS
 
 
 class ResourceExhausted(SparsegateError):
@@ -163,8 +170,9 @@ class UploadInterrupted(SparsegateError):
     """A bulk upload broke off. Its cause is `__cause__`, whose code and reason it shares.
 
     Attributes:
-        summary: what the gateway acknowledged. Resume with the document at position
-            `summary.acknowledged`; those after it may have been applied, and upserting them again
+        summary: what the gateway acknowledged. To resume, upload the same source with the same
+            batch size and `stream=summary.stream`; or begin with the document at position
+            `summary.acknowledged`: those after it may have been applied, and upserting them again
             does no harm.
     """
 

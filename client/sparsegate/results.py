@@ -86,6 +86,7 @@ class UpsertResult:
         truncated: positions of documents whose text was longer than the model takes.
         capped: positions of documents that lost terms to the model's greatest number.
         timings: where the time went.
+        repeated: whether they were applied before, under the same request id, and not again now.
     """
 
     errors: dict[int, SparsegateError]
@@ -94,6 +95,7 @@ class UpsertResult:
     truncated: tuple[int, ...]
     capped: tuple[int, ...]
     timings: Timings
+    repeated: bool = False
 
     def raise_for_errors(self) -> UpsertResult:
         """Itself, when every document was applied.
@@ -115,12 +117,14 @@ class UploadProgress:
         applied: of these, applied.
         failed: of these, refused.
         batches: batches acknowledged.
+        skipped: of the acknowledged documents, those that an earlier upload had sent.
     """
 
     acknowledged: int
     applied: int
     failed: int
     batches: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,9 @@ class UploadSummary:
         sequence: number of the last write; 0 when there was none.
         truncated: number of documents whose text was longer than the model takes.
         capped: number of documents that lost terms to the model's greatest number.
+        skipped: of the acknowledged documents, those that an earlier upload of the same stream had
+            sent; what became of them was its to tell.
+        stream: name of the stream, by which an interrupted upload can be resumed.
     """
 
     acknowledged: int
@@ -144,14 +151,18 @@ class UploadSummary:
     sequence: int
     truncated: int
     capped: int
+    skipped: int = 0
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class GetResult:
-    """The documents that exist, in the order asked for, and the ids that have none."""
+    """The documents that exist, in the order asked for, and the ids that have none, as of the write
+    with number `sequence`."""
 
     documents: tuple[Document, ...]
     missing: tuple[DocumentId, ...]
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +174,14 @@ class DeleteResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadResult:
+    """Of how many documents the payload was changed, and the number of the write."""
+
+    affected: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class ScrollPage:
     """A page of documents in ascending id order.
 
@@ -170,11 +189,13 @@ class ScrollPage:
         documents: the documents.
         next_after: `after` of the next page; None at the end.
         sequence: number of the last write that the page shows.
+        unindexed: fields of the filter that no index covers.
     """
 
     documents: tuple[Document, ...]
     next_after: DocumentId | None
     sequence: int
+    unindexed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +230,8 @@ class SearchResult:
         fingerprint: of the model's identity.
         sequence: number of the last write that the whole result shows.
         postings_scored: stored term weights that were read.
+        unindexed: fields of the filter that no index covers, so that it was evaluated document by
+            document; `create_payload_index` makes it fast.
     """
 
     hits: tuple[Hit, ...]
@@ -219,6 +242,7 @@ class SearchResult:
     fingerprint: str
     sequence: int
     postings_scored: int
+    unindexed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +272,37 @@ class TermContribution:
 
 
 @dataclass(frozen=True, slots=True)
+class TermGap:
+    """How one term sets a document back behind another.
+
+    Attributes:
+        term_id: the term.
+        term: the vocabulary's string for it.
+        query_weight: its weight in the query.
+        document_weight: its weight in the document; zero where the document lacks it.
+        bar_weight: its weight in the other; zero where that lacks it.
+        difference: query_weight × (bar_weight - document_weight).
+    """
+
+    term_id: int
+    term: str
+    query_weight: float
+    document_weight: float
+    bar_weight: float
+    difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The last hit of a search, which a document must pass to be returned."""
+
+    id: DocumentId
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """A score, term by term.
+    """A score, term by term, and where it stands in the search.
 
     Attributes:
         id: the document.
@@ -262,6 +315,15 @@ class Explanation:
         capped: whether query terms were dropped because the model's greatest number was reached.
         sequence: number of the last write that the explanation shows.
         timings: where the time went.
+        rank: its place, from 1, among all documents that match and pass; None if it is not one.
+        returned: whether the search returns it.
+        dropped_by: the clause that drops it, as in `filter.must[1]` or `must_contain[0]`, or "".
+        below_threshold: whether the threshold drops it.
+        bar: the last hit that the search returns, if there is any.
+        gap: by how much its score is below the bar's; None where it is returned, or not below.
+        closing: the smallest set of terms, the greatest difference first, that would close the gap
+            if the document had the bar's weights there.
+        unindexed: fields of the filter that no index covers.
     """
 
     id: DocumentId
@@ -274,3 +336,11 @@ class Explanation:
     capped: bool
     sequence: int
     timings: Timings
+    rank: int | None = None
+    returned: bool = False
+    dropped_by: str = ""
+    below_threshold: bool = False
+    bar: Bar | None = None
+    gap: float | None = None
+    closing: tuple[TermGap, ...] = ()
+    unindexed: tuple[str, ...] = ()

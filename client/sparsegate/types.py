@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, TypeVar
 
 from sparsegate.errors import SparsegateError
+
+if TYPE_CHECKING:
+    from sparsegate.filters import Condition, Filter
 
 DocumentId: TypeAlias = int | str
 """An unsigned 64-bit integer or 1 to 256 bytes of text. `5` and `"5"` are two documents."""
@@ -17,6 +21,8 @@ mappings of them. Tuples come back as lists."""
 
 EncodeMode: TypeAlias = Literal["query", "document"]
 OnTruncation: TypeAlias = Literal["flag", "error"]
+FieldKind: TypeAlias = Literal["keyword", "number", "bool", "datetime", "text"]
+PayloadMode: TypeAlias = Literal["merge", "replace"]
 
 Item = TypeVar("Item")
 
@@ -27,7 +33,8 @@ class CallOptions(TypedDict, total=False):
     Attributes:
         timeout: seconds until the call fails with `DeadlineExceeded`, instead of the client's.
         metadata: headers sent along, after the client's; keys are lower case.
-        request_id: what the gateway's logs call the request, instead of a random id.
+        request_id: what the gateway's logs call the request, instead of a random id. A write that
+            is sent again with the id of an earlier one is not applied again.
     """
 
     timeout: float
@@ -60,7 +67,8 @@ class Document:
 
     Attributes:
         id: its identity within the collection.
-        text: encoded by the collection's model unless `vector` is given, and kept.
+        text: encoded by the collection's model unless `vector` is given; kept unless the collection
+            keeps no texts.
         vector: your own, used as it is. In results, the stored one, where asked for.
         payload: anything that should come back with the document.
     """
@@ -112,6 +120,58 @@ class Batch(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadIndex:
+    """A declared index of a payload field.
+
+    Attributes:
+        field: the field, as in a filter.
+        kind: what it looks for there.
+        ready: whether filters use it already.
+    """
+
+    field: str
+    kind: FieldKind
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another name of a collection."""
+
+    alias: str
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """Points `alias` to `collection`, whatever it was before; None removes it."""
+
+    alias: str
+    collection: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A collection at one instant, as an archive that the gateway keeps.
+
+    Attributes:
+        name: unique within the collection.
+        collection: name of the collection.
+        sequence: number of the last write in it.
+        documents: live documents in it.
+        bytes: size of the archive.
+        created: when it was taken, in UTC.
+    """
+
+    name: str
+    collection: str
+    sequence: int
+    documents: int
+    bytes: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of documents under one model.
 
@@ -126,6 +186,14 @@ class Collection:
         segments: immutable parts of the index.
         postings: stored term weights.
         tombstones: dead documents not merged away yet.
+        keep_text: whether texts are stored once they are encoded.
+        tail: documents not yet sealed into a segment, dead ones included.
+        index_bytes: of the index's files.
+        store_bytes: of the store's files.
+        busy: whether sealing, merging or indexing is under way.
+        problem: why background work fails, "" while it does not.
+        payload_indexes: declared indexes of payload fields.
+        aliases: other names that point to it.
     """
 
     name: str
@@ -138,6 +206,14 @@ class Collection:
     segments: int
     postings: int
     tombstones: int
+    keep_text: bool = True
+    tail: int = 0
+    index_bytes: int = 0
+    store_bytes: int = 0
+    busy: bool = False
+    problem: str = ""
+    payload_indexes: tuple[PayloadIndex, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +228,13 @@ class Search:
     with_vector: bool = False
     with_query: bool = False
     on_truncation: OnTruncation = "flag"
+    offset: int = 0
+    score_threshold: float | None = None
+    filter: Filter | Condition | None = None
+    must_contain: Sequence[str] = ()
+    idf: bool = False
+    payload_include: Sequence[str] = ()
+    payload_exclude: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

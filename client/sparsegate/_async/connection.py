@@ -30,6 +30,15 @@ _WHOLE_SERVER = b""
 _SERVING = b"\x08\x01"
 
 
+PATIENCE = 3600.0
+"""Seconds for a call whose work grows with a whole collection, where the caller sets none."""
+
+
+def patient(options: CallOptions) -> CallOptions:
+    """Options of a call that may take long."""
+    return {**options, "timeout": options.get("timeout", PATIENCE)}
+
+
 class Connection:
     """A channel to the gateway, and how calls are made on it."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Unpack
 
 from sparsegate import _replies, _requests
 from sparsegate._async.connection import Connection
+from sparsegate._filters import FilterLike
 from sparsegate.results import Explanation, SearchBatchResult, SearchResult
 from sparsegate.types import CallOptions, DocumentId, OnTruncation, Search, SparseVector
 from sparsegate.v1 import search_pb2 as pb
@@ -19,10 +20,17 @@ class SearchCalls(Connection):
         query: str | SparseVector,
         *,
         limit: int = 10,
+        offset: int = 0,
+        score_threshold: float | None = None,
+        filter: FilterLike | None = None,
+        must_contain: Sequence[str] = (),
+        idf: bool = False,
         with_payload: bool = False,
         with_text: bool = False,
         with_vector: bool = False,
         with_query: bool = False,
+        payload_include: Sequence[str] = (),
+        payload_exclude: Sequence[str] = (),
         on_truncation: OnTruncation = "flag",
         **options: Unpack[CallOptions],
     ) -> SearchResult:
@@ -32,16 +40,24 @@ class SearchCalls(Connection):
             collection: name of the collection.
             query: a text, encoded by the collection's model, or a vector of your own.
             limit: greatest number of hits.
+            offset: pass over so many hits at the top.
+            score_threshold: only hits whose score is at or above it.
+            filter: only documents that pass it; see `sparsegate.filters`.
+            must_contain: words, codes or phrases that a hit's text must have, letter case aside.
+            idf: weigh the query's terms by how rare they are in the collection.
             with_payload: return each hit's payload.
             with_text: return each hit's text.
             with_vector: return each hit's vector.
             with_query: return the encoded query.
+            payload_include: only these top-level fields of payloads; implies `with_payload`.
+            payload_exclude: all top-level fields but these; implies `with_payload`.
             on_truncation: what to do with a text that is too long.
 
         Raises:
-            InvalidArgument: a blank text, a bad vector or limit.
+            InvalidArgument: a blank text, a bad vector, limit or filter.
             NotFound: no such collection.
-            FailedPrecondition: the vector was made by another model.
+            FailedPrecondition: the vector was made by another model, or the filter needs an index.
+            ResourceExhausted: the reply would be too large.
             SparsegateError: any other failure.
         """
         search = Search(
@@ -53,6 +69,13 @@ class SearchCalls(Connection):
             with_vector=with_vector,
             with_query=with_query,
             on_truncation=on_truncation,
+            offset=offset,
+            score_threshold=score_threshold,
+            filter=filter,
+            must_contain=must_contain,
+            idf=idf,
+            payload_include=payload_include,
+            payload_exclude=payload_exclude,
         )
         request = _requests.search(search)
         return _replies.search(await self._call(self._searcher.Search, request, options))
@@ -79,16 +102,34 @@ class SearchCalls(Connection):
         query: str | SparseVector,
         id: DocumentId,
         *,
+        limit: int = 10,
+        offset: int = 0,
+        score_threshold: float | None = None,
+        filter: FilterLike | None = None,
+        must_contain: Sequence[str] = (),
+        idf: bool = False,
         on_truncation: OnTruncation = "flag",
         **options: Unpack[CallOptions],
     ) -> Explanation:
-        """Shows term by term how a document scores for a query.
+        """Shows term by term how a document scores for a query, and where it stands in the search
+        that has the same arguments: its rank, or what keeps it out.
 
         Raises:
-            InvalidArgument: a blank text or a bad vector.
+            InvalidArgument: a blank text, a bad vector, limit or filter.
             NotFound: no such collection or document.
-            FailedPrecondition: the vector was made by another model.
+            FailedPrecondition: the vector was made by another model, or the filter needs an index.
             SparsegateError: any other failure.
         """
-        request = _requests.explain(collection, query, id, on_truncation)
+        search = Search(
+            collection=collection,
+            query=query,
+            limit=limit,
+            on_truncation=on_truncation,
+            offset=offset,
+            score_threshold=score_threshold,
+            filter=filter,
+            must_contain=must_contain,
+            idf=idf,
+        )
+        request = _requests.explain(search, id)
         return _replies.explain(await self._call(self._searcher.Explain, request, options))

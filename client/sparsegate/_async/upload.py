@@ -1,7 +1,9 @@
-"""Bulk upload: batches out, answers in, a few of them under way."""
+"""Bulk upload: batches out, answers in, a few of them under way, over as many connections as it
+takes."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import NoReturn
@@ -15,14 +17,27 @@ from sparsegate._runtime_async import (
     Stream,
     StreamStreamMultiCallable,
     each,
+    sleep,
 )
 from sparsegate._status import error_from_call
-from sparsegate.errors import DeadlineExceeded, Internal, SparsegateError, UploadInterrupted
+from sparsegate.errors import (
+    DeadlineExceeded,
+    Internal,
+    SparsegateError,
+    Unavailable,
+    UploadInterrupted,
+)
 from sparsegate.results import UploadProgress, UploadSummary
 from sparsegate.v1 import document_pb2 as pb
 
 WINDOW = 4
 """Batches under way at once: enough to keep the gateway busy, few enough to bound memory."""
+
+RECONNECTS = 8
+"""Connections tried one after the other without an answer to a batch."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+"""Seconds before the first of them; each pause is twice the one before, up to the longest."""
 
 
 class Outbox:
@@ -62,25 +77,35 @@ class Upload:
         patience: float,
         on_progress: Callable[[UploadProgress], object] | None,
     ) -> None:
+        self._method = method
+        self._metadata = metadata
         self._request_id = request_id
         self._patience = patience
         self._on_progress = on_progress
         self._tally = Tally()
         self._under_way: deque[PendingBatch] = deque()
+        self._all_sent = False
         self._outbox = Outbox()
         self._stream = Stream(method, self._outbox, metadata)
 
-    async def run(self, batcher: Batcher, documents: Documents) -> UploadSummary:
+    async def run(self, batcher: Batcher, documents: Documents, applied: int = 0) -> UploadSummary:
+        """Batches up to the number `applied` are read, but not sent."""
+        self._tally.stream = batcher.stream
         try:
             async for document in each(documents):
                 if batch := batcher.add(document):
-                    await self._send(batch)
-            await self._finish(batcher.rest())
+                    await self._pass_on(batch, applied)
+            await self._finish(batcher.rest(), applied)
         finally:
             # Whatever happened, neither the call nor whoever waits at the outbox may linger.
-            await self._outbox.close()
-            self._stream.cancel()
+            await self._hang_up()
         return self._tally.summary()
+
+    async def _pass_on(self, batch: PendingBatch, applied: int) -> None:
+        if batch.request.batch <= applied:
+            self._tally.skip(batch)
+        else:
+            await self._send(batch)
 
     async def _send(self, batch: PendingBatch) -> None:
         if len(self._under_way) == WINDOW:
@@ -88,9 +113,10 @@ class Upload:
         self._under_way.append(batch)
         await self._outbox.put(batch.request)
 
-    async def _finish(self, last: PendingBatch) -> None:
+    async def _finish(self, last: PendingBatch, applied: int) -> None:
         if last.positions:
-            await self._send(last)
+            await self._pass_on(last, applied)
+        self._all_sent = True
         await self._outbox.close()
         while self._under_way:
             await self._settle()
@@ -108,12 +134,43 @@ class Upload:
             self._on_progress(self._tally.progress())
 
     async def _answer(self) -> pb.UpsertStreamResponse | None:
-        try:
-            return await self._stream.next_within(self._patience)
-        except TimeoutError:
-            self._interrupt(DeadlineExceeded(f"no answer to a batch within {self._patience:g} s"))
-        except grpc.RpcError as error:
-            self._interrupt(error_from_call(error))
+        """The next answer, over a new connection if it must be; None at the end."""
+        began = time.monotonic()
+        pause = FIRST_PAUSE
+        for left in range(RECONNECTS, -1, -1):
+            try:
+                return await self._stream.next_within(self._patience)
+            except TimeoutError:
+                self._interrupt(
+                    DeadlineExceeded(f"no answer to a batch within {self._patience:g} s")
+                )
+            except grpc.RpcError as error:
+                cause = error_from_call(error)
+            if not isinstance(cause, Unavailable):
+                self._interrupt(cause)
+            if not self._under_way:
+                return None  # every batch has its answer: the end is all that was missing
+            if not left or time.monotonic() + pause - began > self._patience:
+                self._interrupt(cause)
+            await sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            await self._reconnect()
+        return None
+
+    async def _reconnect(self) -> None:
+        """Sends the batches without an answer over a new stream. The gateway knows those that it
+        has applied by the name of the stream and their numbers."""
+        await self._hang_up()
+        self._outbox = Outbox()
+        self._stream = Stream(self._method, self._outbox, self._metadata)
+        for batch in self._under_way:
+            await self._outbox.put(batch.request)
+        if self._all_sent:
+            await self._outbox.close()
+
+    async def _hang_up(self) -> None:
+        await self._outbox.close()
+        self._stream.cancel()
 
     def _interrupt(self, cause: SparsegateError) -> NoReturn:
         cause.request_id = cause.request_id or self._request_id

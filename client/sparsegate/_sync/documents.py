@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Unpack
 
 from sparsegate import _replies, _requests
-from sparsegate._batching import Batcher
+from sparsegate._filters import FilterLike
 from sparsegate._messages import write_ids
-from sparsegate._runtime_sync import Documents
 from sparsegate._sync.connection import Connection
-from sparsegate._sync.upload import Upload
-from sparsegate.results import (
-    DeleteResult,
-    GetResult,
-    ScrollPage,
-    UploadProgress,
-    UploadSummary,
-    UpsertResult,
-)
+from sparsegate.results import DeleteResult, GetResult, ScrollPage, UpsertResult
 from sparsegate.types import CallOptions, Document, DocumentId, OnTruncation
 from sparsegate.v1 import document_pb2 as pb
 
@@ -46,55 +37,28 @@ class DocumentCalls(Connection):
         request = _requests.upsert(collection, documents, on_truncation)
         return _replies.upsert(self._call(self._documents.Upsert, request, options))
 
-    def upload(
-        self,
-        collection: str,
-        documents: Documents,
-        *,
-        batch_size: int = 256,
-        on_truncation: OnTruncation = "flag",
-        on_progress: Callable[[UploadProgress], object] | None = None,
-        **options: Unpack[CallOptions],
-    ) -> UploadSummary:
-        """Upserts any number of documents over one stream, batch by batch.
-
-        The source is read only as fast as the gateway applies, a few batches ahead. `timeout` is
-        the longest wait for the answer to one batch, not for the whole.
-
-        Args:
-            collection: name of the collection.
-            documents: where they come from; read once.
-            batch_size: documents of a batch, at most what the gateway allows.
-            on_truncation: what to do with texts that are too long.
-            on_progress: called after each acknowledged batch.
-
-        Returns:
-            Counts, and the error of every refused document by its position in the source. One
-            that the wire cannot carry is among them, and does not stop the upload.
-
-        Raises:
-            UploadInterrupted: the stream broke; its `summary` says how many documents were
-                acknowledged.
-        """
-        request_id, metadata = self._headers(options)
-        upload = Upload(
-            self._documents.UpsertStream,
-            metadata,
-            request_id,
-            options.get("timeout", self._timeout),
-            on_progress,
-        )
-        return upload.run(Batcher(collection, batch_size, on_truncation), documents)
-
     def get(
         self,
         collection: str,
         ids: Iterable[DocumentId],
         *,
+        with_text: bool = True,
+        with_payload: bool = True,
         with_vector: bool = False,
+        payload_include: Sequence[str] = (),
+        payload_exclude: Sequence[str] = (),
         **options: Unpack[CallOptions],
     ) -> GetResult:
         """Returns documents by id, and the ids that have none.
+
+        Args:
+            collection: name of the collection.
+            ids: of the documents.
+            with_text: return their texts.
+            with_payload: return their payloads.
+            with_vector: also return the stored vectors.
+            payload_include: only these top-level fields of payloads; none means all.
+            payload_exclude: all top-level fields of payloads but these.
 
         Raises:
             InvalidArgument: no ids, too many, or an illegal one.
@@ -102,31 +66,61 @@ class DocumentCalls(Connection):
             SparsegateError: any other failure.
         """
         request = pb.GetDocumentsRequest(
-            collection=collection, ids=write_ids(ids), with_vector=with_vector
+            collection=collection,
+            ids=write_ids(ids),
+            with_text=with_text,
+            with_payload=with_payload,
+            with_vector=with_vector,
+            payload_include=_requests.names(payload_include, "payload_include"),
+            payload_exclude=_requests.names(payload_exclude, "payload_exclude"),
         )
         return _replies.get(self._call(self._documents.Get, request, options))
 
     def delete(
-        self, collection: str, ids: Iterable[DocumentId], **options: Unpack[CallOptions]
+        self,
+        collection: str,
+        ids: Iterable[DocumentId] | None = None,
+        *,
+        filter: FilterLike | None = None,
+        **options: Unpack[CallOptions],
     ) -> DeleteResult:
-        """Deletes documents by id; ids without a document are passed over.
+        """Deletes documents: by id, unknown ids passed over, or all that pass a filter.
 
         Raises:
-            InvalidArgument: no ids, too many, or an illegal one.
+            InvalidArgument: no ids, too many, or an illegal one; a bad filter, or one without any
+                condition; both ids and a filter, or neither.
             NotFound: no such collection.
+            FailedPrecondition: the filter needs an index.
             SparsegateError: any other failure.
         """
-        request = pb.DeleteDocumentsRequest(collection=collection, ids=write_ids(ids))
-        return _replies.delete(self._call(self._documents.Delete, request, options))
+        if _requests.targets_ids(ids, filter):
+            by_id = pb.DeleteDocumentsRequest(collection=collection, ids=write_ids(ids or ()))
+            deleted = self._call(self._documents.Delete, by_id, options)
+            return _replies.delete(deleted)
+        request = pb.DeleteByFilterRequest(
+            collection=collection, filter=_requests.optional_filter(filter)
+        )
+        reply = self._call(self._documents.DeleteByFilter, request, options)
+        return _replies.delete(reply)
 
-    def count(self, collection: str, **options: Unpack[CallOptions]) -> int:
-        """Number of live documents.
+    def count(
+        self,
+        collection: str,
+        *,
+        filter: FilterLike | None = None,
+        **options: Unpack[CallOptions],
+    ) -> int:
+        """Number of live documents, or of those that pass a filter.
 
         Raises:
+            InvalidArgument: a bad filter.
             NotFound: no such collection.
+            FailedPrecondition: the filter needs an index.
             SparsegateError: any other failure.
         """
-        request = pb.CountDocumentsRequest(collection=collection)
+        request = pb.CountDocumentsRequest(
+            collection=collection, filter=_requests.optional_filter(filter)
+        )
         reply = self._call(self._documents.Count, request, options)
         return reply.count
 
@@ -136,7 +130,12 @@ class DocumentCalls(Connection):
         *,
         after: DocumentId | None = None,
         limit: int = 100,
+        filter: FilterLike | None = None,
+        with_text: bool = True,
+        with_payload: bool = True,
         with_vector: bool = False,
+        payload_include: Sequence[str] = (),
+        payload_exclude: Sequence[str] = (),
         **options: Unpack[CallOptions],
     ) -> ScrollPage:
         """One page of the documents in ascending id order; integers come before strings.
@@ -145,14 +144,30 @@ class DocumentCalls(Connection):
             collection: name of the collection.
             after: begin after this id; None for the first page.
             limit: greatest number of documents.
+            filter: only documents that pass it; see `sparsegate.filters`.
+            with_text: return their texts.
+            with_payload: return their payloads.
             with_vector: also return the stored vectors.
+            payload_include: only these top-level fields of payloads; none means all.
+            payload_exclude: all top-level fields of payloads but these.
 
         Raises:
-            InvalidArgument: an illegal limit or id.
+            InvalidArgument: an illegal limit or id, or a bad filter.
             NotFound: no such collection.
+            FailedPrecondition: the filter needs an index.
             SparsegateError: any other failure.
         """
-        request = _requests.scroll(collection, after, limit, with_vector)
+        request = _requests.scroll(
+            collection,
+            after,
+            limit,
+            filter,
+            with_text,
+            with_payload,
+            with_vector,
+            payload_include,
+            payload_exclude,
+        )
         return _replies.scroll(self._call(self._documents.Scroll, request, options))
 
     def scroll_all(
@@ -160,21 +175,29 @@ class DocumentCalls(Connection):
         collection: str,
         *,
         page_size: int = 100,
+        filter: FilterLike | None = None,
         with_vector: bool = False,
         **options: Unpack[CallOptions],
     ) -> Iterator[Document]:
-        """All documents in ascending id order, fetched page by page.
+        """All documents, or those that pass a filter, in ascending id order, page by page.
 
         Each page shows one instant; documents written meanwhile may or may not appear.
 
         Raises:
+            InvalidArgument: a bad filter.
             NotFound: no such collection.
+            FailedPrecondition: the filter needs an index.
             SparsegateError: any other failure.
         """
         after: DocumentId | None = None
         while True:
             page = self.scroll(
-                collection, after=after, limit=page_size, with_vector=with_vector, **options
+                collection,
+                after=after,
+                limit=page_size,
+                filter=filter,
+                with_vector=with_vector,
+                **options,
             )
             yield from page.documents
             if page.next_after is None:

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from sparsegate.cli import collections, documents, encode, models, search, upsert
+from sparsegate.cli import (
+    collections,
+    documents,
+    encode,
+    models,
+    payload,
+    search,
+    snapshots,
+    upsert,
+)
 from sparsegate.cli.output import complain
 from sparsegate.errors import SparsegateError, Unavailable
 
@@ -27,8 +36,10 @@ app.command("get")(documents.get)
 app.command("delete")(documents.delete)
 app.command("count")(documents.count)
 app.command("scroll")(documents.scroll)
+app.add_typer(payload.app, name="payload")
 app.command("search")(search.search)
 app.command("explain")(search.explain)
+app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(models.app, name="models")
 
 

@@ -7,20 +7,25 @@ from typing import Annotated
 import typer
 
 from sparsegate import Client
+from sparsegate.cli import aliases, copy, indexes
 from sparsegate.cli.options import (
     DEFAULT_ADDRESS,
     DEFAULT_TIMEOUT,
+    LONG_TIMEOUT,
     Address,
     AsJson,
     CollectionName,
     ModelName,
     Timeout,
 )
-from sparsegate.cli.output import plain, show, show_json
+from sparsegate.cli.output import complain, plain, show, show_json
 from sparsegate.cli.render import collections_table, facts_table
 from sparsegate.types import Collection
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, show and delete collections.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, show, copy and delete collections.")
+app.command("copy")(copy.copy)
+app.add_typer(aliases.app, name="alias")
+app.add_typer(indexes.app, name="index")
 
 
 @app.command("create")
@@ -30,13 +35,18 @@ def create(
     shards: Annotated[
         int | None, typer.Option("--shards", help="Parts that are searched in parallel.")
     ] = None,
+    no_text: Annotated[
+        bool,
+        typer.Option("--no-text", help="Forget texts once they are encoded: smaller, but mute."),
+    ] = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
     """Create an empty collection."""
     with Client(address, timeout=timeout) as client:
-        _show(client.create_collection(name, model=model, shards=shards), as_json)
+        created = client.create_collection(name, model=model, shards=shards, keep_text=not no_text)
+    _show(created, as_json)
 
 
 @app.command("list")
@@ -48,10 +58,13 @@ def list_all(
     """List all collections."""
     with Client(address, timeout=timeout) as client:
         collections = client.list_collections()
+        problems = client.collection_problems()
     if as_json:
-        show_json({"collections": collections})
+        show_json({"collections": collections, "problems": problems})
     else:
         show(collections_table(collections))
+    for name, problem in problems.items():
+        complain(f"{name} cannot be read: {problem}")
 
 
 @app.command("get")
@@ -64,6 +77,18 @@ def get(
     """Show a collection."""
     with Client(address, timeout=timeout) as client:
         _show(client.get_collection(name), as_json)
+
+
+@app.command("optimize")
+def optimize(
+    name: CollectionName,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = LONG_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """Merge each shard to one segment without dead documents, and wait until that is done."""
+    with Client(address) as client:
+        _show(client.optimize(name, timeout=timeout), as_json)
 
 
 @app.command("delete")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sparsegate import Client
+from sparsegate.cli.criteria import FilterOption, SomeIds, parse_filter, parse_target
 from sparsegate.cli.ids import format_id, parse_id
 from sparsegate.cli.options import (
     DEFAULT_ADDRESS,
@@ -50,31 +51,34 @@ def get(
 
 def delete(
     collection: CollectionName,
-    ids: Ids,
+    ids: SomeIds = None,
+    filter: FilterOption = None,
     id_type: IdTypeOption = IdType.AUTO,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
-    """Delete documents; ids without a document are passed over."""
-    wanted = [parse_id(text, id_type) for text in ids]
+    """Delete documents, by id or all that pass a filter; ids without one are passed over."""
+    wanted, passing = parse_target(ids, id_type, filter)
     with Client(address, timeout=timeout) as client:
-        result = client.delete(collection, wanted)
+        result = client.delete(collection, wanted, filter=passing)
     if as_json:
         show_json(result)
     else:
-        show(f"Deleted {result.deleted} of {len(wanted)}.")
+        show(f"Deleted {result.deleted}{f' of {len(wanted)}' if wanted else ''}.")
 
 
 def count(
     collection: CollectionName,
+    filter: FilterOption = None,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
-    """Count the documents of a collection."""
+    """Count the documents of a collection, or those that pass a filter."""
+    passing = parse_filter(filter)
     with Client(address, timeout=timeout) as client:
-        number = client.count(collection)
+        number = client.count(collection, filter=passing)
     if as_json:
         show_json({"count": number})
     else:
@@ -85,6 +89,7 @@ def scroll(
     collection: CollectionName,
     after: Annotated[str | None, typer.Option("--after", help="Begin after this id.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Documents to show.")] = 20,
+    filter: FilterOption = None,
     id_type: IdTypeOption = IdType.AUTO,
     with_vector: WithVector = False,
     address: Address = DEFAULT_ADDRESS,
@@ -93,8 +98,11 @@ def scroll(
 ) -> None:
     """Show a page of documents, by ascending id."""
     start = None if after is None else parse_id(after, id_type)
+    passing = parse_filter(filter)
     with Client(address, timeout=timeout) as client:
-        page = client.scroll(collection, after=start, limit=limit, with_vector=with_vector)
+        page = client.scroll(
+            collection, after=start, limit=limit, filter=passing, with_vector=with_vector
+        )
     if as_json:
         show_json(page)
         return

@@ -1,34 +1,40 @@
-"""The progress bar of an upload."""
+"""Progress bars."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import BinaryIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-from sparsegate.cli.jsonl import DocumentLines
-from sparsegate.results import UploadProgress
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 
 class Meter:
-    """Shows on stderr, where somebody watches, how far an upload has come."""
+    """Shows on stderr, where somebody watches, how far an upload has come.
 
-    def __init__(self, file: BinaryIO, documents: DocumentLines) -> None:
-        self._documents = documents
-        console = Console(stderr=True)
-        self._progress = Progress(
+    Args:
+        total: what `show` counts up to; None where nobody knows.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        self._progress = _watched(
             TextColumn("{task.fields[applied]} applied, {task.fields[refused]} refused"),
             BarColumn(),
             TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("", total=_size(file), applied=0, refused=0)
+        self._task = self._progress.add_task("", total=total, applied=0, refused=0)
 
     def __enter__(self) -> Meter:
         self._progress.start()
@@ -42,16 +48,28 @@ class Meter:
     ) -> None:
         self._progress.stop()
 
-    def update(self, progress: UploadProgress) -> None:
-        self._progress.update(
-            self._task,
-            completed=self._documents.bytes_read,
-            applied=progress.applied,
-            refused=progress.failed + len(self._documents.errors),
-        )
+    def show(self, completed: int, applied: int, refused: int) -> None:
+        self._progress.update(self._task, completed=completed, applied=applied, refused=refused)
 
 
-def _size(file: BinaryIO) -> int | None:
+@contextmanager
+def transfer() -> Iterator[Callable[[int, int], None]]:
+    """Shows how far a file has come; the function is told bytes done and bytes in all."""
+    with _watched(DownloadColumn(), BarColumn(), TransferSpeedColumn()) as progress:
+        task = progress.add_task("", total=None)
+
+        def update(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield update
+
+
+def _watched(*columns: ProgressColumn) -> Progress:
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def size_of(file: BinaryIO) -> int | None:
     """Bytes of a file; None for what has no size, as a pipe."""
     try:
         status = os.fstat(file.fileno())

@@ -11,6 +11,8 @@ from sparsegate.types import OnTruncation
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 30.0
+LONG_TIMEOUT = 3600.0
+"""For commands whose work grows with a whole collection."""
 
 
 class IdType(StrEnum):

@@ -13,14 +13,22 @@ from rich.text import Text
 from sparsegate.cli.ids import format_id
 from sparsegate.cli.output import cell
 from sparsegate.results import EncodedQuery, Encoding, Explanation, Hit, SearchResult, TokenizedText
-from sparsegate.types import Collection, Document, Model, SparseVector
+from sparsegate.types import (
+    Alias,
+    Collection,
+    Document,
+    Model,
+    PayloadIndex,
+    Snapshot,
+    SparseVector,
+)
 
 SNIPPET = 80
 BAR = 20
 
 
 def search_table(
-    result: SearchResult, fields: Sequence[str] = (), *, title: str | None = None
+    result: SearchResult, fields: Sequence[str] = (), *, title: str | None = None, offset: int = 0
 ) -> Table:
     """Hits by rank.
 
@@ -28,6 +36,7 @@ def search_table(
         result: searched with payload and text, as far as they are to be shown.
         fields: payload fields to show, each in a column; none shows the beginning of the text.
         title: above the table.
+        offset: hits that were passed over.
     """
     table = _table(title)
     table.add_column("rank", justify="right")
@@ -35,7 +44,7 @@ def search_table(
     table.add_column("id")
     for name in fields or ("text",):
         table.add_column(cell(name))
-    for rank, hit in enumerate(result.hits, 1):
+    for rank, hit in enumerate(result.hits, offset + 1):
         shown = [hit.payload.get(name) for name in fields] if fields else [_gist(hit)]
         table.add_row(
             str(rank), f"{hit.score:.4f}", cell(format_id(hit.id)), *map(_value_cell, shown)
@@ -105,6 +114,34 @@ def missing_terms(explanation: Explanation, limit: int = 10) -> Text:
     return cell(f"Not in the document: {named}{f' and {more} more' if more > 0 else ''}.")
 
 
+def standing(explanation: Explanation) -> Text:
+    """Where the document stands in the search, in one line or two."""
+    lines = []
+    if explanation.rank is not None:
+        verb = "returned" if explanation.returned else "not returned"
+        lines.append(f"Rank {explanation.rank}, {verb}.")
+    if explanation.dropped_by:
+        lines.append(f"Dropped by {explanation.dropped_by}.")
+    if explanation.below_threshold:
+        lines.append("Its score is below the threshold.")
+    if explanation.bar is not None and explanation.gap is not None:
+        bar = f"the last hit, {format_id(explanation.bar.id)} ({explanation.bar.score:.4f})"
+        lines.append(f"{explanation.gap:.4f} below {bar}.")
+    return cell(" ".join(lines))
+
+
+def closing_table(explanation: Explanation, *, title: str | None = None) -> Table:
+    """The terms that would close the gap to the last hit."""
+    table = _table(title)
+    table.add_column("term")
+    for heading in ("query", "document", "last hit", "difference"):
+        table.add_column(heading, justify="right")
+    for term in explanation.closing:
+        weights = (term.query_weight, term.document_weight, term.bar_weight, term.difference)
+        table.add_row(cell(term.term), *(f"{weight:.4f}" for weight in weights))
+    return table
+
+
 def tokens_table(text: TokenizedText, *, title: str | None = None) -> Table:
     table = _table(title)
     for heading in ("token", "token id", "start", "end"):
@@ -122,6 +159,7 @@ def collections_table(collections: Iterable[Collection]) -> Table:
     table.add_column("model")
     for heading in ("documents", "shards", "sequence"):
         table.add_column(heading, justify="right")
+    table.add_column("aliases")
     for item in collections:
         table.add_row(
             cell(item.name),
@@ -129,6 +167,42 @@ def collections_table(collections: Iterable[Collection]) -> Table:
             f"{item.documents:,}",
             str(item.shards),
             str(item.sequence),
+            cell(", ".join(item.aliases)),
+        )
+    return table
+
+
+def aliases_table(aliases: Iterable[Alias]) -> Table:
+    table = _table()
+    table.add_column("alias")
+    table.add_column("collection")
+    for item in aliases:
+        table.add_row(cell(item.alias), cell(item.collection))
+    return table
+
+
+def indexes_table(indexes: Iterable[PayloadIndex]) -> Table:
+    table = _table()
+    for heading in ("field", "kind", "ready"):
+        table.add_column(heading)
+    for item in indexes:
+        table.add_row(cell(item.field), item.kind, "yes" if item.ready else "no")
+    return table
+
+
+def snapshots_table(snapshots: Iterable[Snapshot]) -> Table:
+    table = _table()
+    table.add_column("snapshot")
+    for heading in ("documents", "sequence", "bytes"):
+        table.add_column(heading, justify="right")
+    table.add_column("created")
+    for item in snapshots:
+        table.add_row(
+            cell(item.name),
+            f"{item.documents:,}",
+            str(item.sequence),
+            f"{item.bytes:,}",
+            item.created.isoformat(" ", "seconds"),
         )
     return table
 

@@ -7,6 +7,14 @@ from typing import Annotated
 import typer
 
 from sparsegate import Client
+from sparsegate.cli.criteria import (
+    FilterOption,
+    Idf,
+    MustContain,
+    Offset,
+    Threshold,
+    parse_filter,
+)
 from sparsegate.cli.ids import format_id, parse_id
 from sparsegate.cli.options import (
     DEFAULT_ADDRESS,
@@ -21,7 +29,14 @@ from sparsegate.cli.options import (
     on_truncation,
 )
 from sparsegate.cli.output import show, show_json
-from sparsegate.cli.render import expansion_table, explanation_table, missing_terms, search_table
+from sparsegate.cli.render import (
+    closing_table,
+    expansion_table,
+    explanation_table,
+    missing_terms,
+    search_table,
+    standing,
+)
 from sparsegate.results import SearchResult
 
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="What to search for, in quotes.")]
@@ -38,17 +53,28 @@ def search(
     expansion: Annotated[
         bool, typer.Option("--expansion", "-e", help="Also show the query's weighted terms.")
     ] = False,
+    filter: FilterOption = None,
+    must_contain: MustContain = None,
+    offset: Offset = 0,
+    threshold: Threshold = None,
+    idf: Idf = False,
     refuse_long: RefuseLong = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
     """Show the documents that score highest."""
+    passing = parse_filter(filter)
     with Client(address, timeout=timeout) as client:
         result = client.search(
             collection,
             query,
             limit=limit,
+            offset=offset,
+            score_threshold=threshold,
+            filter=passing,
+            must_contain=must_contain or (),
+            idf=idf,
             with_payload=True,
             with_text=True,
             with_query=expansion,
@@ -57,7 +83,7 @@ def search(
     if as_json:
         show_json(result)
         return
-    show(search_table(result, payload or ()), _summary(result))
+    show(search_table(result, payload or (), offset=offset), _summary(result))
     if result.query is not None:
         show(expansion_table(result.query, title="The query's terms"))
 
@@ -68,6 +94,8 @@ def _summary(result: SearchResult) -> str:
         parts.append("only the beginning of the query was read")
     if result.capped:
         parts.append("some of the query's terms were dropped")
+    if result.unindexed:
+        parts.append(f"no index covers {', '.join(result.unindexed)}")
     return "; ".join(parts)
 
 
@@ -75,20 +103,43 @@ def explain(
     collection: CollectionName,
     query: Query,
     id: Annotated[str, typer.Argument(metavar="ID", help="Id of the document.")],
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", help="Hits of the search that this is about.")
+    ] = 10,
+    filter: FilterOption = None,
+    must_contain: MustContain = None,
+    offset: Offset = 0,
+    threshold: Threshold = None,
+    idf: Idf = False,
     id_type: IdTypeOption = IdType.AUTO,
     refuse_long: RefuseLong = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
-    """Show term by term how a document scores for a query."""
-    wanted = parse_id(id, id_type)
+    """Show term by term how a document scores for a query, and what keeps it out of the hits.
+
+    It is about the search that has the same options.
+    """
+    wanted, passing = parse_id(id, id_type), parse_filter(filter)
     with Client(address, timeout=timeout) as client:
         explanation = client.explain(
-            collection, query, wanted, on_truncation=on_truncation(refuse_long)
+            collection,
+            query,
+            wanted,
+            limit=limit,
+            offset=offset,
+            score_threshold=threshold,
+            filter=passing,
+            must_contain=must_contain or (),
+            idf=idf,
+            on_truncation=on_truncation(refuse_long),
         )
     if as_json:
         show_json(explanation)
         return
     title = f"{format_id(explanation.id)} for “{query}”"
     show(explanation_table(explanation, title=title), missing_terms(explanation))
+    show(standing(explanation))
+    if explanation.closing:
+        show(closing_table(explanation, title="The terms that would close the gap"))

@@ -9,7 +9,7 @@ import typer
 
 from sparsegate import Client
 from sparsegate.cli.jsonl import DocumentLines
-from sparsegate.cli.meter import Meter
+from sparsegate.cli.meter import Meter, size_of
 from sparsegate.cli.options import (
     DEFAULT_ADDRESS,
     DEFAULT_TIMEOUT,
@@ -22,7 +22,7 @@ from sparsegate.cli.options import (
 )
 from sparsegate.cli.output import complain, plain_error, show, show_json
 from sparsegate.errors import SparsegateError, UploadInterrupted
-from sparsegate.results import UploadSummary
+from sparsegate.results import UploadProgress, UploadSummary
 
 
 def upsert(
@@ -37,6 +37,15 @@ def upsert(
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Documents sent at a time.")
     ] = 256,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream",
+            metavar="NAME",
+            help="Your name for this upload: given again with the same file, it goes on where it "
+            "was interrupted.",
+        ),
+    ] = None,
     refuse_long: RefuseLong = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -50,14 +59,20 @@ def upsert(
     """
     documents = DocumentLines(file, join_title)
     interruption = None
-    with Client(address, timeout=timeout) as client, Meter(file, documents) as meter:
+    with Client(address, timeout=timeout) as client, Meter(size_of(file)) as meter:
+
+        def update(progress: UploadProgress) -> None:
+            refused = progress.failed + len(documents.errors)
+            meter.show(documents.bytes_read, progress.applied, refused)
+
         try:
             summary = client.upload(
                 collection,
                 documents,
                 batch_size=batch_size,
                 on_truncation=on_truncation(refuse_long),
-                on_progress=meter.update,
+                on_progress=update,
+                stream=stream,
             )
         except UploadInterrupted as error:
             interruption, summary = error, error.summary
@@ -95,6 +110,7 @@ def _report(
                 "complete": complete,
                 "applied": summary.applied,
                 "failed": len(failed),
+                "skipped": summary.skipped,
                 "sequence": summary.sequence,
                 "truncated": summary.truncated,
                 "capped": summary.capped,
@@ -103,6 +119,8 @@ def _report(
         )
         return
     parts = [f"{summary.applied} applied", f"{len(failed)} refused"]
+    if summary.skipped:
+        parts.append(f"{summary.skipped} sent before")
     if summary.truncated:
         parts.append(f"{summary.truncated} longer than the model takes, cut")
     if summary.capped:

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FieldKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FieldKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FieldKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIELD_KIND_UNSPECIFIED: _FieldKind.ValueType  # 0
+    """Refused: an index of the wrong kind would serve no filter."""
+    FIELD_KIND_KEYWORD: _FieldKind.ValueType  # 1
+    """Strings as they are."""
+    FIELD_KIND_NUMBER: _FieldKind.ValueType  # 2
+    """Whole and other numbers."""
+    FIELD_KIND_BOOL: _FieldKind.ValueType  # 3
+    """true and false."""
+    FIELD_KIND_DATETIME: _FieldKind.ValueType  # 4
+    """Strings that are dates in RFC 3339."""
+    FIELD_KIND_TEXT: _FieldKind.ValueType  # 5
+    """The words of strings."""
+
+class FieldKind(_FieldKind, metaclass=_FieldKindEnumTypeWrapper):
+    """What an index looks for in a field. Values of any other kind are noted, not indexed."""
+
+FIELD_KIND_UNSPECIFIED: FieldKind.ValueType  # 0
+"""Refused: an index of the wrong kind would serve no filter."""
+FIELD_KIND_KEYWORD: FieldKind.ValueType  # 1
+"""Strings as they are."""
+FIELD_KIND_NUMBER: FieldKind.ValueType  # 2
+"""Whole and other numbers."""
+FIELD_KIND_BOOL: FieldKind.ValueType  # 3
+"""true and false."""
+FIELD_KIND_DATETIME: FieldKind.ValueType  # 4
+"""Strings that are dates in RFC 3339."""
+FIELD_KIND_TEXT: FieldKind.ValueType  # 5
+"""The words of strings."""
+Global___FieldKind: _TypeAlias = FieldKind  # noqa: Y015
 
 @_typing.final
 class Collection(_message.Message):
@@ -34,6 +71,14 @@ class Collection(_message.Message):
     SEGMENTS_FIELD_NUMBER: _builtins.int
     POSTINGS_FIELD_NUMBER: _builtins.int
     TOMBSTONES_FIELD_NUMBER: _builtins.int
+    KEEP_TEXT_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
+    INDEX_BYTES_FIELD_NUMBER: _builtins.int
+    STORE_BYTES_FIELD_NUMBER: _builtins.int
+    BUSY_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    PAYLOAD_INDEXES_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     model: _builtins.str
@@ -54,6 +99,26 @@ class Collection(_message.Message):
     """Stored term weights."""
     tombstones: _builtins.int
     """Dead documents that have not been merged away yet."""
+    keep_text: _builtins.bool
+    """Whether texts are stored once they are encoded."""
+    tail: _builtins.int
+    """Documents not yet sealed into a segment, dead ones included."""
+    index_bytes: _builtins.int
+    """Bytes of the index's files."""
+    store_bytes: _builtins.int
+    """Bytes of the store's files."""
+    busy: _builtins.bool
+    """Whether sealing, merging or indexing is under way."""
+    problem: _builtins.str
+    """Why background work fails; empty while it does not."""
+    @_builtins.property
+    def payload_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PayloadIndex]:
+        """Declared indexes of payload fields, by field."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the aliases that point to it, sorted."""
+
     def __init__(
         self,
         *,
@@ -67,14 +132,52 @@ class Collection(_message.Message):
         segments: _builtins.int = ...,
         postings: _builtins.int = ...,
         tombstones: _builtins.int = ...,
+        keep_text: _builtins.bool = ...,
+        tail: _builtins.int = ...,
+        index_bytes: _builtins.int = ...,
+        store_bytes: _builtins.int = ...,
+        busy: _builtins.bool = ...,
+        problem: _builtins.str = ...,
+        payload_indexes: _abc.Iterable[Global___PayloadIndex] | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "fingerprint", b"fingerprint", "model", b"model", "name", b"name", "postings", b"postings", "segments", b"segments", "sequence", b"sequence", "shards", b"shards", "tombstones", b"tombstones", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "busy", b"busy", "documents", b"documents", "fingerprint", b"fingerprint", "index_bytes", b"index_bytes", "keep_text", b"keep_text", "model", b"model", "name", b"name", "payload_indexes", b"payload_indexes", "postings", b"postings", "problem", b"problem", "segments", b"segments", "sequence", b"sequence", "shards", b"shards", "store_bytes", b"store_bytes", "tail", b"tail", "tombstones", b"tombstones", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Collection: _TypeAlias = Collection  # noqa: Y015
+
+@_typing.final
+class PayloadIndex(_message.Message):
+    """A declared index of a payload field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """The field, as in a filter."""
+    kind: Global___FieldKind.ValueType
+    """What it looks for."""
+    ready: _builtins.bool
+    """Whether filters use it already."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        kind: Global___FieldKind.ValueType = ...,
+        ready: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "kind", b"kind", "ready", b"ready"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PayloadIndex: _TypeAlias = PayloadIndex  # noqa: Y015
 
 @_typing.final
 class CreateCollectionRequest(_message.Message):
@@ -85,25 +188,36 @@ class CreateCollectionRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
+    KEEP_TEXT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 63 letters, digits, `_` and `-`, not beginning with `-`."""
     model: _builtins.str
     """Name of a served model; empty means the only one."""
     shards: _builtins.int
     """Number of shards, 1 when not given. Results do not depend on it."""
+    keep_text: _builtins.bool
+    """Whether to store texts once they are encoded; true when not given. Without them the collection
+    is smaller, but returns no texts and knows no `contains` and `must_contain`.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         model: _builtins.str = ...,
         shards: _builtins.int | None = ...,
+        keep_text: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_shards", b"_shards", "shards", b"shards"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_text", b"_keep_text", "_shards", b"_shards", "keep_text", b"keep_text", "shards", b"shards"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shards", b"_shards", "model", b"model", "name", b"name", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_text", b"_keep_text", "_shards", b"_shards", "keep_text", b"keep_text", "model", b"model", "name", b"name", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keep_text: _TypeAlias = _typing.Literal["keep_text"]  # noqa: Y015
+    _WhichOneofArgType__keep_text: _TypeAlias = _typing.Literal["_keep_text", b"_keep_text"]  # noqa: Y015
     _WhichOneofReturnType__shards: _TypeAlias = _typing.Literal["shards"]  # noqa: Y015
     _WhichOneofArgType__shards: _TypeAlias = _typing.Literal["_shards", b"_shards"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_text) -> _WhichOneofReturnType__keep_text | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__shards) -> _WhichOneofReturnType__shards | None: ...
 
 Global___CreateCollectionRequest: _TypeAlias = CreateCollectionRequest  # noqa: Y015
@@ -201,19 +315,45 @@ class ListCollectionsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ProblemsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     COLLECTIONS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def collections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Collection]:
         """By name."""
+
+    @_builtins.property
+    def problems(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Why collections that are missing above cannot be read, by name."""
 
     def __init__(
         self,
         *,
         collections: _abc.Iterable[Global___Collection] | None = ...,
+        problems: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "problems", b"problems"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -257,3 +397,326 @@ class DeleteCollectionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteCollectionResponse: _TypeAlias = DeleteCollectionResponse  # noqa: Y015
+
+@_typing.final
+class OptimizeCollectionRequest(_message.Message):
+    """Names a collection to optimize."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptimizeCollectionRequest: _TypeAlias = OptimizeCollectionRequest  # noqa: Y015
+
+@_typing.final
+class OptimizeCollectionResponse(_message.Message):
+    """The optimized collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection:
+        """The collection."""
+
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptimizeCollectionResponse: _TypeAlias = OptimizeCollectionResponse  # noqa: Y015
+
+@_typing.final
+class Alias(_message.Message):
+    """Another name of a collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The other name."""
+    collection: _builtins.str
+    """Name of the collection."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alias: _TypeAlias = Alias  # noqa: Y015
+
+@_typing.final
+class AliasChange(_message.Message):
+    """A change of one alias."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The alias: 1 to 63 letters, digits, `_` and `-`, not beginning with `-`. No collection has that
+    name.
+    """
+    collection: _builtins.str
+    """It points to this collection, whatever it was before."""
+    remove: _builtins.bool
+    """It is removed; nothing happens if there is none."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        collection: _builtins.str = ...,
+        remove: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "collection", b"collection", "remove", b"remove"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "change", b"change", "collection", b"collection", "remove", b"remove"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["collection", "remove"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___AliasChange: _TypeAlias = AliasChange  # noqa: Y015
+
+@_typing.final
+class UpdateAliasesRequest(_message.Message):
+    """Changes of aliases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AliasChange]:
+        """Applied in order, all at once."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___AliasChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAliasesRequest: _TypeAlias = UpdateAliasesRequest  # noqa: Y015
+
+@_typing.final
+class UpdateAliasesResponse(_message.Message):
+    """All aliases, after the changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alias]:
+        """By alias."""
+
+    def __init__(
+        self,
+        *,
+        aliases: _abc.Iterable[Global___Alias] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAliasesResponse: _TypeAlias = UpdateAliasesResponse  # noqa: Y015
+
+@_typing.final
+class ListAliasesRequest(_message.Message):
+    """Asks for all aliases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAliasesRequest: _TypeAlias = ListAliasesRequest  # noqa: Y015
+
+@_typing.final
+class ListAliasesResponse(_message.Message):
+    """All aliases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alias]:
+        """By alias."""
+
+    def __init__(
+        self,
+        *,
+        aliases: _abc.Iterable[Global___Alias] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAliasesResponse: _TypeAlias = ListAliasesResponse  # noqa: Y015
+
+@_typing.final
+class CreatePayloadIndexRequest(_message.Message):
+    """An index to declare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Name of the collection."""
+    field: _builtins.str
+    """The field, as in a filter."""
+    kind: Global___FieldKind.ValueType
+    """What it looks for."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        field: _builtins.str = ...,
+        kind: Global___FieldKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "field", b"field", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePayloadIndexRequest: _TypeAlias = CreatePayloadIndexRequest  # noqa: Y015
+
+@_typing.final
+class CreatePayloadIndexResponse(_message.Message):
+    """The index is declared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence number of the declaration."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePayloadIndexResponse: _TypeAlias = CreatePayloadIndexResponse  # noqa: Y015
+
+@_typing.final
+class DeletePayloadIndexRequest(_message.Message):
+    """An index to drop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Name of the collection."""
+    field: _builtins.str
+    """The field."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        field: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePayloadIndexRequest: _TypeAlias = DeletePayloadIndexRequest  # noqa: Y015
+
+@_typing.final
+class DeletePayloadIndexResponse(_message.Message):
+    """The index is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    deleted: _builtins.bool
+    """Whether there was one."""
+    sequence: _builtins.int
+    """Sequence number of the change."""
+    def __init__(
+        self,
+        *,
+        deleted: _builtins.bool = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePayloadIndexResponse: _TypeAlias = DeletePayloadIndexResponse  # noqa: Y015
+
+@_typing.final
+class RestoreSnapshotResponse(_message.Message):
+    """The restored collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection:
+        """The collection."""
+
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreSnapshotResponse: _TypeAlias = RestoreSnapshotResponse  # noqa: Y015

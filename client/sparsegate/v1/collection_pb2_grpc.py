@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from sparsegate.v1 import collection_pb2 as sparsegate_dot_v1_dot_collection__pb2
+from sparsegate.v1 import snapshot_pb2 as sparsegate_dot_v1_dot_snapshot__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -26,7 +27,10 @@ if _version_not_supported:
 
 
 class CollectionServiceStub:
-    """Collections: named sets of documents under one model.
+    """Collections: named sets of documents under one model. Wherever a collection is named, except to
+    create, restore or delete one, an alias will do.
+
+    Snapshots: a collection at one instant, as one archive file.
     """
 
     def __init__(self, channel):
@@ -55,14 +59,67 @@ class CollectionServiceStub:
                 request_serializer=sparsegate_dot_v1_dot_collection__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=sparsegate_dot_v1_dot_collection__pb2.DeleteCollectionResponse.FromString,
                 _registered_method=True)
+        self.Optimize = channel.unary_unary(
+                '/sparsegate.v1.CollectionService/Optimize',
+                request_serializer=sparsegate_dot_v1_dot_collection__pb2.OptimizeCollectionRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_collection__pb2.OptimizeCollectionResponse.FromString,
+                _registered_method=True)
+        self.UpdateAliases = channel.unary_unary(
+                '/sparsegate.v1.CollectionService/UpdateAliases',
+                request_serializer=sparsegate_dot_v1_dot_collection__pb2.UpdateAliasesRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_collection__pb2.UpdateAliasesResponse.FromString,
+                _registered_method=True)
+        self.ListAliases = channel.unary_unary(
+                '/sparsegate.v1.CollectionService/ListAliases',
+                request_serializer=sparsegate_dot_v1_dot_collection__pb2.ListAliasesRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_collection__pb2.ListAliasesResponse.FromString,
+                _registered_method=True)
+        self.CreatePayloadIndex = channel.unary_unary(
+                '/sparsegate.v1.CollectionService/CreatePayloadIndex',
+                request_serializer=sparsegate_dot_v1_dot_collection__pb2.CreatePayloadIndexRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_collection__pb2.CreatePayloadIndexResponse.FromString,
+                _registered_method=True)
+        self.DeletePayloadIndex = channel.unary_unary(
+                '/sparsegate.v1.CollectionService/DeletePayloadIndex',
+                request_serializer=sparsegate_dot_v1_dot_collection__pb2.DeletePayloadIndexRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_collection__pb2.DeletePayloadIndexResponse.FromString,
+                _registered_method=True)
+        self.CreateSnapshot = channel.unary_unary(
+                '/sparsegate.v1.CollectionService/CreateSnapshot',
+                request_serializer=sparsegate_dot_v1_dot_snapshot__pb2.CreateSnapshotRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_snapshot__pb2.CreateSnapshotResponse.FromString,
+                _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/sparsegate.v1.CollectionService/ListSnapshots',
+                request_serializer=sparsegate_dot_v1_dot_snapshot__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_snapshot__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSnapshot = channel.unary_unary(
+                '/sparsegate.v1.CollectionService/DeleteSnapshot',
+                request_serializer=sparsegate_dot_v1_dot_snapshot__pb2.DeleteSnapshotRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_snapshot__pb2.DeleteSnapshotResponse.FromString,
+                _registered_method=True)
+        self.DownloadSnapshot = channel.unary_stream(
+                '/sparsegate.v1.CollectionService/DownloadSnapshot',
+                request_serializer=sparsegate_dot_v1_dot_snapshot__pb2.DownloadSnapshotRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_snapshot__pb2.DownloadSnapshotResponse.FromString,
+                _registered_method=True)
+        self.RestoreSnapshot = channel.stream_unary(
+                '/sparsegate.v1.CollectionService/RestoreSnapshot',
+                request_serializer=sparsegate_dot_v1_dot_snapshot__pb2.RestoreSnapshotRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_collection__pb2.RestoreSnapshotResponse.FromString,
+                _registered_method=True)
 
 
 class CollectionServiceServicer:
-    """Collections: named sets of documents under one model.
+    """Collections: named sets of documents under one model. Wherever a collection is named, except to
+    create, restore or delete one, an alias will do.
+
+    Snapshots: a collection at one instant, as one archive file.
     """
 
     def Create(self, request, context):
-        """Creates an empty collection. ALREADY_EXISTS when the name is taken.
+        """Creates an empty collection. ALREADY_EXISTS when the name is taken, by an alias too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,7 +140,80 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Deletes a collection with all its documents.
+        """Deletes a collection with all its documents, and the aliases that point to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Optimize(self, request, context):
+        """Merges each shard to one segment without dead documents, and answers when that is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateAliases(self, request, context):
+        """Points aliases to collections and removes them: all changes at once, or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAliases(self, request, context):
+        """Returns all aliases.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePayloadIndex(self, request, context):
+        """Declares an index of a payload field and answers at once. It is built in the background, and
+        filters use it once it is ready.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePayloadIndex(self, request, context):
+        """Drops an index of a payload field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSnapshot(self, request, context):
+        """Takes a snapshot, while the collection is read and written.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """Describes the snapshots of a collection, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSnapshot(self, request, context):
+        """Deletes a snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadSnapshot(self, request, context):
+        """Sends an archive, piece by piece.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreSnapshot(self, request_iterator, context):
+        """Makes a new collection from an archive. The first message names the collection; where it names
+        no snapshot kept by the gateway, the pieces of an archive follow. ALREADY_EXISTS when the name is
+        taken: restore beside, then switch the alias.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,6 +242,56 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     request_deserializer=sparsegate_dot_v1_dot_collection__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=sparsegate_dot_v1_dot_collection__pb2.DeleteCollectionResponse.SerializeToString,
             ),
+            'Optimize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Optimize,
+                    request_deserializer=sparsegate_dot_v1_dot_collection__pb2.OptimizeCollectionRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_collection__pb2.OptimizeCollectionResponse.SerializeToString,
+            ),
+            'UpdateAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAliases,
+                    request_deserializer=sparsegate_dot_v1_dot_collection__pb2.UpdateAliasesRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_collection__pb2.UpdateAliasesResponse.SerializeToString,
+            ),
+            'ListAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliases,
+                    request_deserializer=sparsegate_dot_v1_dot_collection__pb2.ListAliasesRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_collection__pb2.ListAliasesResponse.SerializeToString,
+            ),
+            'CreatePayloadIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePayloadIndex,
+                    request_deserializer=sparsegate_dot_v1_dot_collection__pb2.CreatePayloadIndexRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_collection__pb2.CreatePayloadIndexResponse.SerializeToString,
+            ),
+            'DeletePayloadIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePayloadIndex,
+                    request_deserializer=sparsegate_dot_v1_dot_collection__pb2.DeletePayloadIndexRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_collection__pb2.DeletePayloadIndexResponse.SerializeToString,
+            ),
+            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSnapshot,
+                    request_deserializer=sparsegate_dot_v1_dot_snapshot__pb2.CreateSnapshotRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_snapshot__pb2.CreateSnapshotResponse.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=sparsegate_dot_v1_dot_snapshot__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_snapshot__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'DeleteSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSnapshot,
+                    request_deserializer=sparsegate_dot_v1_dot_snapshot__pb2.DeleteSnapshotRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_snapshot__pb2.DeleteSnapshotResponse.SerializeToString,
+            ),
+            'DownloadSnapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadSnapshot,
+                    request_deserializer=sparsegate_dot_v1_dot_snapshot__pb2.DownloadSnapshotRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_snapshot__pb2.DownloadSnapshotResponse.SerializeToString,
+            ),
+            'RestoreSnapshot': grpc.stream_unary_rpc_method_handler(
+                    servicer.RestoreSnapshot,
+                    request_deserializer=sparsegate_dot_v1_dot_snapshot__pb2.RestoreSnapshotRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_collection__pb2.RestoreSnapshotResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'sparsegate.v1.CollectionService', rpc_method_handlers)
@@ -121,7 +301,10 @@ def add_CollectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectionService:
-    """Collections: named sets of documents under one model.
+    """Collections: named sets of documents under one model. Wherever a collection is named, except to
+    create, restore or delete one, an alias will do.
+
+    Snapshots: a collection at one instant, as one archive file.
     """
 
     @staticmethod
@@ -222,6 +405,276 @@ class CollectionService:
             '/sparsegate.v1.CollectionService/Delete',
             sparsegate_dot_v1_dot_collection__pb2.DeleteCollectionRequest.SerializeToString,
             sparsegate_dot_v1_dot_collection__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Optimize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.CollectionService/Optimize',
+            sparsegate_dot_v1_dot_collection__pb2.OptimizeCollectionRequest.SerializeToString,
+            sparsegate_dot_v1_dot_collection__pb2.OptimizeCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.CollectionService/UpdateAliases',
+            sparsegate_dot_v1_dot_collection__pb2.UpdateAliasesRequest.SerializeToString,
+            sparsegate_dot_v1_dot_collection__pb2.UpdateAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.CollectionService/ListAliases',
+            sparsegate_dot_v1_dot_collection__pb2.ListAliasesRequest.SerializeToString,
+            sparsegate_dot_v1_dot_collection__pb2.ListAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePayloadIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.CollectionService/CreatePayloadIndex',
+            sparsegate_dot_v1_dot_collection__pb2.CreatePayloadIndexRequest.SerializeToString,
+            sparsegate_dot_v1_dot_collection__pb2.CreatePayloadIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePayloadIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.CollectionService/DeletePayloadIndex',
+            sparsegate_dot_v1_dot_collection__pb2.DeletePayloadIndexRequest.SerializeToString,
+            sparsegate_dot_v1_dot_collection__pb2.DeletePayloadIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.CollectionService/CreateSnapshot',
+            sparsegate_dot_v1_dot_snapshot__pb2.CreateSnapshotRequest.SerializeToString,
+            sparsegate_dot_v1_dot_snapshot__pb2.CreateSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.CollectionService/ListSnapshots',
+            sparsegate_dot_v1_dot_snapshot__pb2.ListSnapshotsRequest.SerializeToString,
+            sparsegate_dot_v1_dot_snapshot__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.CollectionService/DeleteSnapshot',
+            sparsegate_dot_v1_dot_snapshot__pb2.DeleteSnapshotRequest.SerializeToString,
+            sparsegate_dot_v1_dot_snapshot__pb2.DeleteSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/sparsegate.v1.CollectionService/DownloadSnapshot',
+            sparsegate_dot_v1_dot_snapshot__pb2.DownloadSnapshotRequest.SerializeToString,
+            sparsegate_dot_v1_dot_snapshot__pb2.DownloadSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreSnapshot(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/sparsegate.v1.CollectionService/RestoreSnapshot',
+            sparsegate_dot_v1_dot_snapshot__pb2.RestoreSnapshotRequest.SerializeToString,
+            sparsegate_dot_v1_dot_collection__pb2.RestoreSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from sparsegate.v1 import collection_pb2 as _collection_pb2
+from sparsegate.v1 import snapshot_pb2 as _snapshot_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -27,37 +28,99 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CollectionServiceStub:
-    """Collections: named sets of documents under one model."""
+    """Collections: named sets of documents under one model. Wherever a collection is named, except to
+    create, restore or delete one, an alias will do.
+
+    Snapshots: a collection at one instant, as one archive file.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CollectionServiceAsyncStub: ...
     Create: _grpc.UnaryUnaryMultiCallable[_collection_pb2.CreateCollectionRequest, _collection_pb2.CreateCollectionResponse]
-    """Creates an empty collection. ALREADY_EXISTS when the name is taken."""
+    """Creates an empty collection. ALREADY_EXISTS when the name is taken, by an alias too."""
     Get: _grpc.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]
     """Describes a collection."""
     List: _grpc.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]
     """Describes all collections, by name."""
     Delete: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]
-    """Deletes a collection with all its documents."""
+    """Deletes a collection with all its documents, and the aliases that point to it."""
+    Optimize: _grpc.UnaryUnaryMultiCallable[_collection_pb2.OptimizeCollectionRequest, _collection_pb2.OptimizeCollectionResponse]
+    """Merges each shard to one segment without dead documents, and answers when that is done."""
+    UpdateAliases: _grpc.UnaryUnaryMultiCallable[_collection_pb2.UpdateAliasesRequest, _collection_pb2.UpdateAliasesResponse]
+    """Points aliases to collections and removes them: all changes at once, or none."""
+    ListAliases: _grpc.UnaryUnaryMultiCallable[_collection_pb2.ListAliasesRequest, _collection_pb2.ListAliasesResponse]
+    """Returns all aliases."""
+    CreatePayloadIndex: _grpc.UnaryUnaryMultiCallable[_collection_pb2.CreatePayloadIndexRequest, _collection_pb2.CreatePayloadIndexResponse]
+    """Declares an index of a payload field and answers at once. It is built in the background, and
+    filters use it once it is ready.
+    """
+    DeletePayloadIndex: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeletePayloadIndexRequest, _collection_pb2.DeletePayloadIndexResponse]
+    """Drops an index of a payload field."""
+    CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_snapshot_pb2.CreateSnapshotRequest, _snapshot_pb2.CreateSnapshotResponse]
+    """Takes a snapshot, while the collection is read and written."""
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_snapshot_pb2.ListSnapshotsRequest, _snapshot_pb2.ListSnapshotsResponse]
+    """Describes the snapshots of a collection, the newest first."""
+    DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_snapshot_pb2.DeleteSnapshotRequest, _snapshot_pb2.DeleteSnapshotResponse]
+    """Deletes a snapshot."""
+    DownloadSnapshot: _grpc.UnaryStreamMultiCallable[_snapshot_pb2.DownloadSnapshotRequest, _snapshot_pb2.DownloadSnapshotResponse]
+    """Sends an archive, piece by piece."""
+    RestoreSnapshot: _grpc.StreamUnaryMultiCallable[_snapshot_pb2.RestoreSnapshotRequest, _collection_pb2.RestoreSnapshotResponse]
+    """Makes a new collection from an archive. The first message names the collection; where it names
+    no snapshot kept by the gateway, the pieces of an archive follow. ALREADY_EXISTS when the name is
+    taken: restore beside, then switch the alias.
+    """
 
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
-    """Collections: named sets of documents under one model."""
+    """Collections: named sets of documents under one model. Wherever a collection is named, except to
+    create, restore or delete one, an alias will do.
+
+    Snapshots: a collection at one instant, as one archive file.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Create: _aio.UnaryUnaryMultiCallable[_collection_pb2.CreateCollectionRequest, _collection_pb2.CreateCollectionResponse]  # type: ignore[assignment]
-    """Creates an empty collection. ALREADY_EXISTS when the name is taken."""
+    """Creates an empty collection. ALREADY_EXISTS when the name is taken, by an alias too."""
     Get: _aio.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]  # type: ignore[assignment]
     """Describes a collection."""
     List: _aio.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Describes all collections, by name."""
     Delete: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
-    """Deletes a collection with all its documents."""
+    """Deletes a collection with all its documents, and the aliases that point to it."""
+    Optimize: _aio.UnaryUnaryMultiCallable[_collection_pb2.OptimizeCollectionRequest, _collection_pb2.OptimizeCollectionResponse]  # type: ignore[assignment]
+    """Merges each shard to one segment without dead documents, and answers when that is done."""
+    UpdateAliases: _aio.UnaryUnaryMultiCallable[_collection_pb2.UpdateAliasesRequest, _collection_pb2.UpdateAliasesResponse]  # type: ignore[assignment]
+    """Points aliases to collections and removes them: all changes at once, or none."""
+    ListAliases: _aio.UnaryUnaryMultiCallable[_collection_pb2.ListAliasesRequest, _collection_pb2.ListAliasesResponse]  # type: ignore[assignment]
+    """Returns all aliases."""
+    CreatePayloadIndex: _aio.UnaryUnaryMultiCallable[_collection_pb2.CreatePayloadIndexRequest, _collection_pb2.CreatePayloadIndexResponse]  # type: ignore[assignment]
+    """Declares an index of a payload field and answers at once. It is built in the background, and
+    filters use it once it is ready.
+    """
+    DeletePayloadIndex: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeletePayloadIndexRequest, _collection_pb2.DeletePayloadIndexResponse]  # type: ignore[assignment]
+    """Drops an index of a payload field."""
+    CreateSnapshot: _aio.UnaryUnaryMultiCallable[_snapshot_pb2.CreateSnapshotRequest, _snapshot_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
+    """Takes a snapshot, while the collection is read and written."""
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_snapshot_pb2.ListSnapshotsRequest, _snapshot_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
+    """Describes the snapshots of a collection, the newest first."""
+    DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_snapshot_pb2.DeleteSnapshotRequest, _snapshot_pb2.DeleteSnapshotResponse]  # type: ignore[assignment]
+    """Deletes a snapshot."""
+    DownloadSnapshot: _aio.UnaryStreamMultiCallable[_snapshot_pb2.DownloadSnapshotRequest, _snapshot_pb2.DownloadSnapshotResponse]  # type: ignore[assignment]
+    """Sends an archive, piece by piece."""
+    RestoreSnapshot: _aio.StreamUnaryMultiCallable[_snapshot_pb2.RestoreSnapshotRequest, _collection_pb2.RestoreSnapshotResponse]  # type: ignore[assignment]
+    """Makes a new collection from an archive. The first message names the collection; where it names
+    no snapshot kept by the gateway, the pieces of an archive follow. ALREADY_EXISTS when the name is
+    taken: restore beside, then switch the alias.
+    """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Collections: named sets of documents under one model."""
+    """Collections: named sets of documents under one model. Wherever a collection is named, except to
+    create, restore or delete one, an alias will do.
+
+    Snapshots: a collection at one instant, as one archive file.
+    """
 
     @_abc_1.abstractmethod
     def Create(
@@ -65,7 +128,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.CreateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.CreateCollectionResponse, _abc.Awaitable[_collection_pb2.CreateCollectionResponse]]:
-        """Creates an empty collection. ALREADY_EXISTS when the name is taken."""
+        """Creates an empty collection. ALREADY_EXISTS when the name is taken, by an alias too."""
 
     @_abc_1.abstractmethod
     def Get(
@@ -89,6 +152,91 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.DeleteCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.DeleteCollectionResponse, _abc.Awaitable[_collection_pb2.DeleteCollectionResponse]]:
-        """Deletes a collection with all its documents."""
+        """Deletes a collection with all its documents, and the aliases that point to it."""
+
+    @_abc_1.abstractmethod
+    def Optimize(
+        self,
+        request: _collection_pb2.OptimizeCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.OptimizeCollectionResponse, _abc.Awaitable[_collection_pb2.OptimizeCollectionResponse]]:
+        """Merges each shard to one segment without dead documents, and answers when that is done."""
+
+    @_abc_1.abstractmethod
+    def UpdateAliases(
+        self,
+        request: _collection_pb2.UpdateAliasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.UpdateAliasesResponse, _abc.Awaitable[_collection_pb2.UpdateAliasesResponse]]:
+        """Points aliases to collections and removes them: all changes at once, or none."""
+
+    @_abc_1.abstractmethod
+    def ListAliases(
+        self,
+        request: _collection_pb2.ListAliasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.ListAliasesResponse, _abc.Awaitable[_collection_pb2.ListAliasesResponse]]:
+        """Returns all aliases."""
+
+    @_abc_1.abstractmethod
+    def CreatePayloadIndex(
+        self,
+        request: _collection_pb2.CreatePayloadIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.CreatePayloadIndexResponse, _abc.Awaitable[_collection_pb2.CreatePayloadIndexResponse]]:
+        """Declares an index of a payload field and answers at once. It is built in the background, and
+        filters use it once it is ready.
+        """
+
+    @_abc_1.abstractmethod
+    def DeletePayloadIndex(
+        self,
+        request: _collection_pb2.DeletePayloadIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.DeletePayloadIndexResponse, _abc.Awaitable[_collection_pb2.DeletePayloadIndexResponse]]:
+        """Drops an index of a payload field."""
+
+    @_abc_1.abstractmethod
+    def CreateSnapshot(
+        self,
+        request: _snapshot_pb2.CreateSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_snapshot_pb2.CreateSnapshotResponse, _abc.Awaitable[_snapshot_pb2.CreateSnapshotResponse]]:
+        """Takes a snapshot, while the collection is read and written."""
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _snapshot_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_snapshot_pb2.ListSnapshotsResponse, _abc.Awaitable[_snapshot_pb2.ListSnapshotsResponse]]:
+        """Describes the snapshots of a collection, the newest first."""
+
+    @_abc_1.abstractmethod
+    def DeleteSnapshot(
+        self,
+        request: _snapshot_pb2.DeleteSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_snapshot_pb2.DeleteSnapshotResponse, _abc.Awaitable[_snapshot_pb2.DeleteSnapshotResponse]]:
+        """Deletes a snapshot."""
+
+    @_abc_1.abstractmethod
+    def DownloadSnapshot(
+        self,
+        request: _snapshot_pb2.DownloadSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_snapshot_pb2.DownloadSnapshotResponse], _abc.AsyncIterator[_snapshot_pb2.DownloadSnapshotResponse]]:
+        """Sends an archive, piece by piece."""
+
+    @_abc_1.abstractmethod
+    def RestoreSnapshot(
+        self,
+        request_iterator: _MaybeAsyncIterator[_snapshot_pb2.RestoreSnapshotRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.RestoreSnapshotResponse, _abc.Awaitable[_collection_pb2.RestoreSnapshotResponse]]:
+        """Makes a new collection from an archive. The first message names the collection; where it names
+        no snapshot kept by the gateway, the pieces of an archive follow. ALREADY_EXISTS when the name is
+        taken: restore beside, then switch the alias.
+        """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asparsegate/v1/common.proto\x12\rsparsegate.v1\"F\n\nDocumentId\x12\x18\n\x06number\x18\x01 \x01(\x04H\x00R\x06number\x12\x16\n\x04name\x18\x02 \x01(\tB\x00H\x00R\x04nameB\x06\n\x02id\x12\x00\"\xcb\x02\n\x05Value\x12\x39\n\nnull_value\x18\x01 \x01(\x0e\x32\x18.sparsegate.v1.NullValueH\x00R\tnullValue\x12\x1f\n\nbool_value\x18\x02 \x01(\x08H\x00R\tboolValue\x12\x1d\n\tint_value\x18\x03 \x01(\x03H\x00R\x08intValue\x12%\n\x0c\x64ouble_value\x18\x04 \x01(\x01\x42\x00H\x00R\x0b\x64oubleValue\x12#\n\x0cstring_value\x18\x05 \x01(\tH\x00R\x0bstringValue\x12\x39\n\nlist_value\x18\x06 \x01(\x0b\x32\x18.sparsegate.v1.ListValueH\x00R\tlistValue\x12\x36\n\tmap_value\x18\x07 \x01(\x0b\x32\x17.sparsegate.v1.MapValueH\x00R\x08mapValueB\x08\n\x04kind\x12\x00\"9\n\tListValue\x12,\n\x06values\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.ValueR\x06values\"\x98\x01\n\x08MapValue\x12;\n\x06\x66ields\x18\x01 \x03(\x0b\x32#.sparsegate.v1.MapValue.FieldsEntryR\x06\x66ields\x1aO\n\x0b\x46ieldsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x14.sparsegate.v1.ValueR\x05value:\x02\x38\x01\"h\n\x0cSparseVector\x12\x1a\n\x07indices\x18\x01 \x03(\rB\x00R\x07indices\x12\x18\n\x06values\x18\x02 \x03(\x02\x42\x00R\x06values\x12\"\n\x0b\x66ingerprint\x18\x03 \x01(\tB\x00R\x0b\x66ingerprint\"\xa4\x02\n\x08\x44ocument\x12+\n\x02id\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.DocumentIdB\x00R\x02id\x12\x19\n\x04text\x18\x02 \x01(\tB\x00H\x00R\x04text\x88\x01\x01\x12\x33\n\x06vector\x18\x03 \x01(\x0b\x32\x1b.sparsegate.v1.SparseVectorR\x06vector\x12@\n\x07payload\x18\x04 \x03(\x0b\x32$.sparsegate.v1.Document.PayloadEntryB\x00R\x07payload\x1aP\n\x0cPayloadEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x14.sparsegate.v1.ValueR\x05value:\x02\x38\x01\x42\x07\n\x05_text\"\xa7\x01\n\x0cStageTimings\x12!\n\x0btokenize_ms\x18\x01 \x01(\x01\x42\x00R\ntokenizeMs\x12\x1b\n\x08queue_ms\x18\x02 \x01(\x01\x42\x00R\x07queueMs\x12\x1b\n\x08infer_ms\x18\x03 \x01(\x01\x42\x00R\x07inferMs\x12\x1d\n\tsearch_ms\x18\x04 \x01(\x01\x42\x00R\x08searchMs\x12\x1b\n\x08total_ms\x18\x05 \x01(\x01\x42\x00R\x07totalMs*\'\n\tNullValue\x12\x1a\n\x16NULL_VALUE_UNSPECIFIED\x10\x00*^\n\x0cOnTruncation\x12\x1d\n\x19ON_TRUNCATION_UNSPECIFIED\x10\x00\x12\x16\n\x12ON_TRUNCATION_FLAG\x10\x01\x12\x17\n\x13ON_TRUNCATION_ERROR\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asparsegate/v1/common.proto\x12\rsparsegate.v1\"F\n\nDocumentId\x12\x18\n\x06number\x18\x01 \x01(\x04H\x00R\x06number\x12\x16\n\x04name\x18\x02 \x01(\tB\x00H\x00R\x04nameB\x06\n\x02id\x12\x00\"<\n\x0b\x44ocumentIds\x12-\n\x03ids\x18\x01 \x03(\x0b\x32\x19.sparsegate.v1.DocumentIdB\x00R\x03ids\"\xcb\x02\n\x05Value\x12\x39\n\nnull_value\x18\x01 \x01(\x0e\x32\x18.sparsegate.v1.NullValueH\x00R\tnullValue\x12\x1f\n\nbool_value\x18\x02 \x01(\x08H\x00R\tboolValue\x12\x1d\n\tint_value\x18\x03 \x01(\x03H\x00R\x08intValue\x12%\n\x0c\x64ouble_value\x18\x04 \x01(\x01\x42\x00H\x00R\x0b\x64oubleValue\x12#\n\x0cstring_value\x18\x05 \x01(\tH\x00R\x0bstringValue\x12\x39\n\nlist_value\x18\x06 \x01(\x0b\x32\x18.sparsegate.v1.ListValueH\x00R\tlistValue\x12\x36\n\tmap_value\x18\x07 \x01(\x0b\x32\x17.sparsegate.v1.MapValueH\x00R\x08mapValueB\x08\n\x04kind\x12\x00\"9\n\tListValue\x12,\n\x06values\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.ValueR\x06values\"\x98\x01\n\x08MapValue\x12;\n\x06\x66ields\x18\x01 \x03(\x0b\x32#.sparsegate.v1.MapValue.FieldsEntryR\x06\x66ields\x1aO\n\x0b\x46ieldsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x14.sparsegate.v1.ValueR\x05value:\x02\x38\x01\"h\n\x0cSparseVector\x12\x1a\n\x07indices\x18\x01 \x03(\rB\x00R\x07indices\x12\x18\n\x06values\x18\x02 \x03(\x02\x42\x00R\x06values\x12\"\n\x0b\x66ingerprint\x18\x03 \x01(\tB\x00R\x0b\x66ingerprint\"\xa4\x02\n\x08\x44ocument\x12+\n\x02id\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.DocumentIdB\x00R\x02id\x12\x19\n\x04text\x18\x02 \x01(\tB\x00H\x00R\x04text\x88\x01\x01\x12\x33\n\x06vector\x18\x03 \x01(\x0b\x32\x1b.sparsegate.v1.SparseVectorR\x06vector\x12@\n\x07payload\x18\x04 \x03(\x0b\x32$.sparsegate.v1.Document.PayloadEntryB\x00R\x07payload\x1aP\n\x0cPayloadEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x14.sparsegate.v1.ValueR\x05value:\x02\x38\x01\x42\x07\n\x05_text\"\xa7\x01\n\x0cStageTimings\x12!\n\x0btokenize_ms\x18\x01 \x01(\x01\x42\x00R\ntokenizeMs\x12\x1b\n\x08queue_ms\x18\x02 \x01(\x01\x42\x00R\x07queueMs\x12\x1b\n\x08infer_ms\x18\x03 \x01(\x01\x42\x00R\x07inferMs\x12\x1d\n\tsearch_ms\x18\x04 \x01(\x01\x42\x00R\x08searchMs\x12\x1b\n\x08total_ms\x18\x05 \x01(\x01\x42\x00R\x07totalMs*\'\n\tNullValue\x12\x1a\n\x16NULL_VALUE_UNSPECIFIED\x10\x00*^\n\x0cOnTruncation\x12\x1d\n\x19ON_TRUNCATION_UNSPECIFIED\x10\x00\x12\x16\n\x12ON_TRUNCATION_FLAG\x10\x01\x12\x17\n\x13ON_TRUNCATION_ERROR\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,26 +35,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MAPVALUE_FIELDSENTRY']._serialized_options = b'8\001'
   _globals['_DOCUMENT_PAYLOADENTRY']._loaded_options = None
   _globals['_DOCUMENT_PAYLOADENTRY']._serialized_options = b'8\001'
-  _globals['_NULLVALUE']._serialized_start=1236
-  _globals['_NULLVALUE']._serialized_end=1275
-  _globals['_ONTRUNCATION']._serialized_start=1277
-  _globals['_ONTRUNCATION']._serialized_end=1371
+  _globals['_NULLVALUE']._serialized_start=1298
+  _globals['_NULLVALUE']._serialized_end=1337
+  _globals['_ONTRUNCATION']._serialized_start=1339
+  _globals['_ONTRUNCATION']._serialized_end=1433
   _globals['_DOCUMENTID']._serialized_start=45
   _globals['_DOCUMENTID']._serialized_end=115
-  _globals['_VALUE']._serialized_start=118
-  _globals['_VALUE']._serialized_end=449
-  _globals['_LISTVALUE']._serialized_start=451
-  _globals['_LISTVALUE']._serialized_end=508
-  _globals['_MAPVALUE']._serialized_start=511
-  _globals['_MAPVALUE']._serialized_end=663
-  _globals['_MAPVALUE_FIELDSENTRY']._serialized_start=584
-  _globals['_MAPVALUE_FIELDSENTRY']._serialized_end=663
-  _globals['_SPARSEVECTOR']._serialized_start=665
-  _globals['_SPARSEVECTOR']._serialized_end=769
-  _globals['_DOCUMENT']._serialized_start=772
-  _globals['_DOCUMENT']._serialized_end=1064
-  _globals['_DOCUMENT_PAYLOADENTRY']._serialized_start=975
-  _globals['_DOCUMENT_PAYLOADENTRY']._serialized_end=1055
-  _globals['_STAGETIMINGS']._serialized_start=1067
-  _globals['_STAGETIMINGS']._serialized_end=1234
+  _globals['_DOCUMENTIDS']._serialized_start=117
+  _globals['_DOCUMENTIDS']._serialized_end=177
+  _globals['_VALUE']._serialized_start=180
+  _globals['_VALUE']._serialized_end=511
+  _globals['_LISTVALUE']._serialized_start=513
+  _globals['_LISTVALUE']._serialized_end=570
+  _globals['_MAPVALUE']._serialized_start=573
+  _globals['_MAPVALUE']._serialized_end=725
+  _globals['_MAPVALUE_FIELDSENTRY']._serialized_start=646
+  _globals['_MAPVALUE_FIELDSENTRY']._serialized_end=725
+  _globals['_SPARSEVECTOR']._serialized_start=727
+  _globals['_SPARSEVECTOR']._serialized_end=831
+  _globals['_DOCUMENT']._serialized_start=834
+  _globals['_DOCUMENT']._serialized_end=1126
+  _globals['_DOCUMENT_PAYLOADENTRY']._serialized_start=1037
+  _globals['_DOCUMENT_PAYLOADENTRY']._serialized_end=1117
+  _globals['_STAGETIMINGS']._serialized_start=1129
+  _globals['_STAGETIMINGS']._serialized_end=1296
 # @@protoc_insertion_point(module_scope)

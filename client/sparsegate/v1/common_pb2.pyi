@@ -90,6 +90,30 @@ class DocumentId(_message.Message):
 Global___DocumentId: _TypeAlias = DocumentId  # noqa: Y015
 
 @_typing.final
+class DocumentIds(_message.Message):
+    """Documents, named by their ids."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentId]:
+        """The ids."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[Global___DocumentId] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentIds: _TypeAlias = DocumentIds  # noqa: Y015
+
+@_typing.final
 class Value(_message.Message):
     """A payload value. Unlike google.protobuf.Value it keeps every 64-bit integer exactly."""
 

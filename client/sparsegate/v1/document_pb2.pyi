@@ -7,8 +7,10 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from sparsegate.v1 import common_pb2 as _common_pb2
+from sparsegate.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _PayloadMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PayloadModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PayloadMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAYLOAD_MODE_UNSPECIFIED: _PayloadMode.ValueType  # 0
+    """Refused: a wrong guess would lose fields."""
+    PAYLOAD_MODE_MERGE: _PayloadMode.ValueType  # 1
+    """Set top-level fields, leave the others."""
+    PAYLOAD_MODE_REPLACE: _PayloadMode.ValueType  # 2
+    """Set the whole payload."""
+    PAYLOAD_MODE_REMOVE: _PayloadMode.ValueType  # 3
+    """Remove top-level fields."""
+
+class PayloadMode(_PayloadMode, metaclass=_PayloadModeEnumTypeWrapper):
+    """How a payload changes."""
+
+PAYLOAD_MODE_UNSPECIFIED: PayloadMode.ValueType  # 0
+"""Refused: a wrong guess would lose fields."""
+PAYLOAD_MODE_MERGE: PayloadMode.ValueType  # 1
+"""Set top-level fields, leave the others."""
+PAYLOAD_MODE_REPLACE: PayloadMode.ValueType  # 2
+"""Set the whole payload."""
+PAYLOAD_MODE_REMOVE: PayloadMode.ValueType  # 3
+"""Remove top-level fields."""
+Global___PayloadMode: _TypeAlias = PayloadMode  # noqa: Y015
 
 @_typing.final
 class UpsertRequest(_message.Message):
@@ -94,10 +124,13 @@ class UpsertResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     APPLIED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Sequence number of the write; the collection's last one when nothing was applied."""
     applied: _builtins.int
     """Documents applied."""
+    repeated: _builtins.bool
+    """Whether they were applied before, by the same request or batch, and nothing was written now."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpsertResult]:
         """One result per document, in order."""
@@ -113,10 +146,11 @@ class UpsertResponse(_message.Message):
         sequence: _builtins.int = ...,
         applied: _builtins.int = ...,
         timings: _common_pb2.StageTimings | None = ...,
+        repeated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "results", b"results", "sequence", b"sequence", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "repeated", b"repeated", "results", b"results", "sequence", b"sequence", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -130,8 +164,14 @@ class UpsertStreamRequest(_message.Message):
 
     UPSERT_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     batch: _builtins.int
     """The client's own number for the batch; comes back with its answer."""
+    stream: _builtins.str
+    """The client's own name for the stream, the same in all its messages. Where it is given, batch
+    numbers begin at 1 and ascend, and a batch that was applied before, over this connection or an
+    earlier one, is answered but not applied again.
+    """
     @_builtins.property
     def upsert(self) -> Global___UpsertRequest:
         """The batch."""
@@ -141,14 +181,63 @@ class UpsertStreamRequest(_message.Message):
         *,
         upsert: Global___UpsertRequest | None = ...,
         batch: _builtins.int = ...,
+        stream: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["upsert", b"upsert"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "upsert", b"upsert"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "stream", b"stream", "upsert", b"upsert"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpsertStreamRequest: _TypeAlias = UpsertStreamRequest  # noqa: Y015
+
+@_typing.final
+class StreamPositionRequest(_message.Message):
+    """Names a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Name of the collection."""
+    stream: _builtins.str
+    """The client's own name for the stream."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        stream: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamPositionRequest: _TypeAlias = StreamPositionRequest  # noqa: Y015
+
+@_typing.final
+class StreamPositionResponse(_message.Message):
+    """How far a stream came."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """Number of the last applied batch; 0 if there is none."""
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamPositionResponse: _TypeAlias = StreamPositionResponse  # noqa: Y015
 
 @_typing.final
 class UpsertStreamResponse(_message.Message):
@@ -187,13 +276,29 @@ class GetDocumentsRequest(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     IDS_FIELD_NUMBER: _builtins.int
     WITH_VECTOR_FIELD_NUMBER: _builtins.int
+    WITH_TEXT_FIELD_NUMBER: _builtins.int
+    WITH_PAYLOAD_FIELD_NUMBER: _builtins.int
+    PAYLOAD_INCLUDE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_EXCLUDE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     with_vector: _builtins.bool
     """Also return their vectors."""
+    with_text: _builtins.bool
+    """Return their texts; true when not given."""
+    with_payload: _builtins.bool
+    """Return their payloads; true when not given."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.DocumentId]:
         """Their ids."""
+
+    @_builtins.property
+    def payload_include(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these top-level fields of payloads; none means all."""
+
+    @_builtins.property
+    def payload_exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All top-level fields of payloads but these; wins over `payload_include`."""
 
     def __init__(
         self,
@@ -201,12 +306,23 @@ class GetDocumentsRequest(_message.Message):
         collection: _builtins.str = ...,
         ids: _abc.Iterable[_common_pb2.DocumentId] | None = ...,
         with_vector: _builtins.bool = ...,
+        with_text: _builtins.bool | None = ...,
+        with_payload: _builtins.bool | None = ...,
+        payload_include: _abc.Iterable[_builtins.str] | None = ...,
+        payload_exclude: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_with_payload", b"_with_payload", "_with_text", b"_with_text", "with_payload", b"with_payload", "with_text", b"with_text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "ids", b"ids", "with_vector", b"with_vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_with_payload", b"_with_payload", "_with_text", b"_with_text", "collection", b"collection", "ids", b"ids", "payload_exclude", b"payload_exclude", "payload_include", b"payload_include", "with_payload", b"with_payload", "with_text", b"with_text", "with_vector", b"with_vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__with_payload: _TypeAlias = _typing.Literal["with_payload"]  # noqa: Y015
+    _WhichOneofArgType__with_payload: _TypeAlias = _typing.Literal["_with_payload", b"_with_payload"]  # noqa: Y015
+    _WhichOneofReturnType__with_text: _TypeAlias = _typing.Literal["with_text"]  # noqa: Y015
+    _WhichOneofArgType__with_text: _TypeAlias = _typing.Literal["_with_text", b"_with_text"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__with_payload) -> _WhichOneofReturnType__with_payload | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__with_text) -> _WhichOneofReturnType__with_text | None: ...
 
 Global___GetDocumentsRequest: _TypeAlias = GetDocumentsRequest  # noqa: Y015
 
@@ -218,6 +334,9 @@ class GetDocumentsResponse(_message.Message):
 
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence number that the reply shows."""
     @_builtins.property
     def documents(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Document]:
         """In the order of the ids asked for; those without a document are missing."""
@@ -231,10 +350,11 @@ class GetDocumentsResponse(_message.Message):
         *,
         documents: _abc.Iterable[_common_pb2.Document] | None = ...,
         missing: _abc.Iterable[_common_pb2.DocumentId] | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "missing", b"missing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "missing", b"missing", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -295,22 +415,181 @@ class DeleteDocumentsResponse(_message.Message):
 Global___DeleteDocumentsResponse: _TypeAlias = DeleteDocumentsResponse  # noqa: Y015
 
 @_typing.final
+class DeleteByFilterRequest(_message.Message):
+    """Names documents to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Name of the collection."""
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """All that pass it. It has at least one condition."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        filter: _filter_pb2.Filter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteByFilterRequest: _TypeAlias = DeleteByFilterRequest  # noqa: Y015
+
+@_typing.final
+class DeleteByFilterResponse(_message.Message):
+    """What was deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    deleted: _builtins.int
+    """Documents that passed."""
+    sequence: _builtins.int
+    """Sequence number of the write."""
+    def __init__(
+        self,
+        *,
+        deleted: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteByFilterResponse: _TypeAlias = DeleteByFilterResponse  # noqa: Y015
+
+@_typing.final
+class SetPayloadRequest(_message.Message):
+    """A change of payloads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PayloadEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _common_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _common_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Name of the collection."""
+    mode: Global___PayloadMode.ValueType
+    """How they change."""
+    @_builtins.property
+    def ids(self) -> _common_pb2.DocumentIds:
+        """These documents; ids without a document are passed over."""
+
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """All that pass a filter."""
+
+    @_builtins.property
+    def payload(self) -> _containers.MessageMap[_builtins.str, _common_pb2.Value]:
+        """What to set, to merge or to replace."""
+
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The top-level fields to remove."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        ids: _common_pb2.DocumentIds | None = ...,
+        filter: _filter_pb2.Filter | None = ...,
+        mode: Global___PayloadMode.ValueType = ...,
+        payload: _abc.Mapping[_builtins.str, _common_pb2.Value] | None = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "ids", b"ids", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "ids", b"ids", "keys", b"keys", "mode", b"mode", "payload", b"payload", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["ids", "filter"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___SetPayloadRequest: _TypeAlias = SetPayloadRequest  # noqa: Y015
+
+@_typing.final
+class SetPayloadResponse(_message.Message):
+    """What was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFFECTED_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    affected: _builtins.int
+    """Documents whose payload was set."""
+    sequence: _builtins.int
+    """Sequence number of the write."""
+    def __init__(
+        self,
+        *,
+        affected: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affected", b"affected", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPayloadResponse: _TypeAlias = SetPayloadResponse  # noqa: Y015
+
+@_typing.final
 class CountDocumentsRequest(_message.Message):
     """Asks for a count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COLLECTION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Count only documents that pass it."""
+
     def __init__(
         self,
         *,
         collection: _builtins.str = ...,
+        filter: _filter_pb2.Filter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -323,16 +602,26 @@ class CountDocumentsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    UNINDEXED_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """Live documents."""
+    sequence: _builtins.int
+    """Sequence number that the count shows."""
+    @_builtins.property
+    def unindexed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of the filter that no index covers; it was evaluated document by document."""
+
     def __init__(
         self,
         *,
         count: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        unindexed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "sequence", b"sequence", "unindexed", b"unindexed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -348,15 +637,36 @@ class ScrollDocumentsRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     WITH_VECTOR_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    WITH_TEXT_FIELD_NUMBER: _builtins.int
+    WITH_PAYLOAD_FIELD_NUMBER: _builtins.int
+    PAYLOAD_INCLUDE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_EXCLUDE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     limit: _builtins.int
     """Greatest number of documents."""
     with_vector: _builtins.bool
     """Also return their vectors."""
+    with_text: _builtins.bool
+    """Return their texts; true when not given."""
+    with_payload: _builtins.bool
+    """Return their payloads; true when not given."""
     @_builtins.property
     def after(self) -> _common_pb2.DocumentId:
         """Begin after this id; not set for the first page."""
+
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Only documents that pass it."""
+
+    @_builtins.property
+    def payload_include(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these top-level fields of payloads; none means all."""
+
+    @_builtins.property
+    def payload_exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All top-level fields of payloads but these; wins over `payload_include`."""
 
     def __init__(
         self,
@@ -365,12 +675,24 @@ class ScrollDocumentsRequest(_message.Message):
         after: _common_pb2.DocumentId | None = ...,
         limit: _builtins.int = ...,
         with_vector: _builtins.bool = ...,
+        filter: _filter_pb2.Filter | None = ...,
+        with_text: _builtins.bool | None = ...,
+        with_payload: _builtins.bool | None = ...,
+        payload_include: _abc.Iterable[_builtins.str] | None = ...,
+        payload_exclude: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_with_payload", b"_with_payload", "_with_text", b"_with_text", "after", b"after", "filter", b"filter", "with_payload", b"with_payload", "with_text", b"with_text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "collection", b"collection", "limit", b"limit", "with_vector", b"with_vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_with_payload", b"_with_payload", "_with_text", b"_with_text", "after", b"after", "collection", b"collection", "filter", b"filter", "limit", b"limit", "payload_exclude", b"payload_exclude", "payload_include", b"payload_include", "with_payload", b"with_payload", "with_text", b"with_text", "with_vector", b"with_vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__with_payload: _TypeAlias = _typing.Literal["with_payload"]  # noqa: Y015
+    _WhichOneofArgType__with_payload: _TypeAlias = _typing.Literal["_with_payload", b"_with_payload"]  # noqa: Y015
+    _WhichOneofReturnType__with_text: _TypeAlias = _typing.Literal["with_text"]  # noqa: Y015
+    _WhichOneofArgType__with_text: _TypeAlias = _typing.Literal["_with_text", b"_with_text"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__with_payload) -> _WhichOneofReturnType__with_payload | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__with_text) -> _WhichOneofReturnType__with_text | None: ...
 
 Global___ScrollDocumentsRequest: _TypeAlias = ScrollDocumentsRequest  # noqa: Y015
 
@@ -383,6 +705,7 @@ class ScrollDocumentsResponse(_message.Message):
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     NEXT_AFTER_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    UNINDEXED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Sequence number that the page shows."""
     @_builtins.property
@@ -393,16 +716,21 @@ class ScrollDocumentsResponse(_message.Message):
     def next_after(self) -> _common_pb2.DocumentId:
         """`after` of the next page; not set at the end."""
 
+    @_builtins.property
+    def unindexed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of the filter that no index covers; it was evaluated document by document."""
+
     def __init__(
         self,
         *,
         documents: _abc.Iterable[_common_pb2.Document] | None = ...,
         next_after: _common_pb2.DocumentId | None = ...,
         sequence: _builtins.int = ...,
+        unindexed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_after", b"next_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "next_after", b"next_after", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "next_after", b"next_after", "sequence", b"sequence", "unindexed", b"unindexed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

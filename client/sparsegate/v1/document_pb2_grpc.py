@@ -27,6 +27,11 @@ if _version_not_supported:
 
 class DocumentServiceStub:
     """Documents of a collection.
+
+    A write is durable and visible when it is answered, and is applied as a whole or not at all. A
+    write that is sent again with the header `x-request-id` of an earlier one, of up to 128 characters,
+    is not applied again: the earlier answer comes back. An id that was used for another write is
+    refused with INVALID_ARGUMENT. The batches of a stream are told apart by their numbers instead.
     """
 
     def __init__(self, channel):
@@ -45,6 +50,11 @@ class DocumentServiceStub:
                 request_serializer=sparsegate_dot_v1_dot_document__pb2.UpsertStreamRequest.SerializeToString,
                 response_deserializer=sparsegate_dot_v1_dot_document__pb2.UpsertStreamResponse.FromString,
                 _registered_method=True)
+        self.StreamPosition = channel.unary_unary(
+                '/sparsegate.v1.DocumentService/StreamPosition',
+                request_serializer=sparsegate_dot_v1_dot_document__pb2.StreamPositionRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_document__pb2.StreamPositionResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/sparsegate.v1.DocumentService/Get',
                 request_serializer=sparsegate_dot_v1_dot_document__pb2.GetDocumentsRequest.SerializeToString,
@@ -54,6 +64,16 @@ class DocumentServiceStub:
                 '/sparsegate.v1.DocumentService/Delete',
                 request_serializer=sparsegate_dot_v1_dot_document__pb2.DeleteDocumentsRequest.SerializeToString,
                 response_deserializer=sparsegate_dot_v1_dot_document__pb2.DeleteDocumentsResponse.FromString,
+                _registered_method=True)
+        self.DeleteByFilter = channel.unary_unary(
+                '/sparsegate.v1.DocumentService/DeleteByFilter',
+                request_serializer=sparsegate_dot_v1_dot_document__pb2.DeleteByFilterRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_document__pb2.DeleteByFilterResponse.FromString,
+                _registered_method=True)
+        self.SetPayload = channel.unary_unary(
+                '/sparsegate.v1.DocumentService/SetPayload',
+                request_serializer=sparsegate_dot_v1_dot_document__pb2.SetPayloadRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_document__pb2.SetPayloadResponse.FromString,
                 _registered_method=True)
         self.Count = channel.unary_unary(
                 '/sparsegate.v1.DocumentService/Count',
@@ -69,6 +89,11 @@ class DocumentServiceStub:
 
 class DocumentServiceServicer:
     """Documents of a collection.
+
+    A write is durable and visible when it is answered, and is applied as a whole or not at all. A
+    write that is sent again with the header `x-request-id` of an earlier one, of up to 128 characters,
+    is not applied again: the earlier answer comes back. An id that was used for another write is
+    refused with INVALID_ARGUMENT. The batches of a stream are told apart by their numbers instead.
     """
 
     def Upsert(self, request, context):
@@ -82,6 +107,13 @@ class DocumentServiceServicer:
     def UpsertStream(self, request_iterator, context):
         """Upserts batch after batch. Each batch is answered in order once it is applied; a client that
         writes faster than the service applies is held back by flow control.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamPosition(self, request, context):
+        """Tells where to resume an interrupted stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,15 +133,29 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteByFilter(self, request, context):
+        """Deletes all documents that pass a filter.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPayload(self, request, context):
+        """Changes payloads, and leaves texts and vectors as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Count(self, request, context):
-        """Counts the live documents.
+        """Counts live documents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Scroll(self, request, context):
-        """Pages through all documents in ascending id order.
+        """Pages through documents in ascending id order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +174,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     request_deserializer=sparsegate_dot_v1_dot_document__pb2.UpsertStreamRequest.FromString,
                     response_serializer=sparsegate_dot_v1_dot_document__pb2.UpsertStreamResponse.SerializeToString,
             ),
+            'StreamPosition': grpc.unary_unary_rpc_method_handler(
+                    servicer.StreamPosition,
+                    request_deserializer=sparsegate_dot_v1_dot_document__pb2.StreamPositionRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_document__pb2.StreamPositionResponse.SerializeToString,
+            ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
                     request_deserializer=sparsegate_dot_v1_dot_document__pb2.GetDocumentsRequest.FromString,
@@ -137,6 +188,16 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=sparsegate_dot_v1_dot_document__pb2.DeleteDocumentsRequest.FromString,
                     response_serializer=sparsegate_dot_v1_dot_document__pb2.DeleteDocumentsResponse.SerializeToString,
+            ),
+            'DeleteByFilter': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteByFilter,
+                    request_deserializer=sparsegate_dot_v1_dot_document__pb2.DeleteByFilterRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_document__pb2.DeleteByFilterResponse.SerializeToString,
+            ),
+            'SetPayload': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPayload,
+                    request_deserializer=sparsegate_dot_v1_dot_document__pb2.SetPayloadRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_document__pb2.SetPayloadResponse.SerializeToString,
             ),
             'Count': grpc.unary_unary_rpc_method_handler(
                     servicer.Count,
@@ -158,6 +219,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class DocumentService:
     """Documents of a collection.
+
+    A write is durable and visible when it is answered, and is applied as a whole or not at all. A
+    write that is sent again with the header `x-request-id` of an earlier one, of up to 128 characters,
+    is not applied again: the earlier answer comes back. An id that was used for another write is
+    refused with INVALID_ARGUMENT. The batches of a stream are told apart by their numbers instead.
     """
 
     @staticmethod
@@ -215,6 +281,33 @@ class DocumentService:
             _registered_method=True)
 
     @staticmethod
+    def StreamPosition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.DocumentService/StreamPosition',
+            sparsegate_dot_v1_dot_document__pb2.StreamPositionRequest.SerializeToString,
+            sparsegate_dot_v1_dot_document__pb2.StreamPositionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Get(request,
             target,
             options=(),
@@ -258,6 +351,60 @@ class DocumentService:
             '/sparsegate.v1.DocumentService/Delete',
             sparsegate_dot_v1_dot_document__pb2.DeleteDocumentsRequest.SerializeToString,
             sparsegate_dot_v1_dot_document__pb2.DeleteDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteByFilter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.DocumentService/DeleteByFilter',
+            sparsegate_dot_v1_dot_document__pb2.DeleteByFilterRequest.SerializeToString,
+            sparsegate_dot_v1_dot_document__pb2.DeleteByFilterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPayload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.DocumentService/SetPayload',
+            sparsegate_dot_v1_dot_document__pb2.SetPayloadRequest.SerializeToString,
+            sparsegate_dot_v1_dot_document__pb2.SetPayloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

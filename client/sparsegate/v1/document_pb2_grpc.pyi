@@ -27,7 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DocumentServiceStub:
-    """Documents of a collection."""
+    """Documents of a collection.
+
+    A write is durable and visible when it is answered, and is applied as a whole or not at all. A
+    write that is sent again with the header `x-request-id` of an earlier one, of up to 128 characters,
+    is not applied again: the earlier answer comes back. An id that was used for another write is
+    refused with INVALID_ARGUMENT. The batches of a stream are told apart by their numbers instead.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -41,18 +47,30 @@ class DocumentServiceStub:
     """Upserts batch after batch. Each batch is answered in order once it is applied; a client that
     writes faster than the service applies is held back by flow control.
     """
+    StreamPosition: _grpc.UnaryUnaryMultiCallable[_document_pb2.StreamPositionRequest, _document_pb2.StreamPositionResponse]
+    """Tells where to resume an interrupted stream."""
     Get: _grpc.UnaryUnaryMultiCallable[_document_pb2.GetDocumentsRequest, _document_pb2.GetDocumentsResponse]
     """Returns documents by id."""
     Delete: _grpc.UnaryUnaryMultiCallable[_document_pb2.DeleteDocumentsRequest, _document_pb2.DeleteDocumentsResponse]
     """Deletes documents by id; ids without a document are passed over."""
+    DeleteByFilter: _grpc.UnaryUnaryMultiCallable[_document_pb2.DeleteByFilterRequest, _document_pb2.DeleteByFilterResponse]
+    """Deletes all documents that pass a filter."""
+    SetPayload: _grpc.UnaryUnaryMultiCallable[_document_pb2.SetPayloadRequest, _document_pb2.SetPayloadResponse]
+    """Changes payloads, and leaves texts and vectors as they are."""
     Count: _grpc.UnaryUnaryMultiCallable[_document_pb2.CountDocumentsRequest, _document_pb2.CountDocumentsResponse]
-    """Counts the live documents."""
+    """Counts live documents."""
     Scroll: _grpc.UnaryUnaryMultiCallable[_document_pb2.ScrollDocumentsRequest, _document_pb2.ScrollDocumentsResponse]
-    """Pages through all documents in ascending id order."""
+    """Pages through documents in ascending id order."""
 
 @_typing.type_check_only
 class DocumentServiceAsyncStub(DocumentServiceStub):
-    """Documents of a collection."""
+    """Documents of a collection.
+
+    A write is durable and visible when it is answered, and is applied as a whole or not at all. A
+    write that is sent again with the header `x-request-id` of an earlier one, of up to 128 characters,
+    is not applied again: the earlier answer comes back. An id that was used for another write is
+    refused with INVALID_ARGUMENT. The batches of a stream are told apart by their numbers instead.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Upsert: _aio.UnaryUnaryMultiCallable[_document_pb2.UpsertRequest, _document_pb2.UpsertResponse]  # type: ignore[assignment]
@@ -63,17 +81,29 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     """Upserts batch after batch. Each batch is answered in order once it is applied; a client that
     writes faster than the service applies is held back by flow control.
     """
+    StreamPosition: _aio.UnaryUnaryMultiCallable[_document_pb2.StreamPositionRequest, _document_pb2.StreamPositionResponse]  # type: ignore[assignment]
+    """Tells where to resume an interrupted stream."""
     Get: _aio.UnaryUnaryMultiCallable[_document_pb2.GetDocumentsRequest, _document_pb2.GetDocumentsResponse]  # type: ignore[assignment]
     """Returns documents by id."""
     Delete: _aio.UnaryUnaryMultiCallable[_document_pb2.DeleteDocumentsRequest, _document_pb2.DeleteDocumentsResponse]  # type: ignore[assignment]
     """Deletes documents by id; ids without a document are passed over."""
+    DeleteByFilter: _aio.UnaryUnaryMultiCallable[_document_pb2.DeleteByFilterRequest, _document_pb2.DeleteByFilterResponse]  # type: ignore[assignment]
+    """Deletes all documents that pass a filter."""
+    SetPayload: _aio.UnaryUnaryMultiCallable[_document_pb2.SetPayloadRequest, _document_pb2.SetPayloadResponse]  # type: ignore[assignment]
+    """Changes payloads, and leaves texts and vectors as they are."""
     Count: _aio.UnaryUnaryMultiCallable[_document_pb2.CountDocumentsRequest, _document_pb2.CountDocumentsResponse]  # type: ignore[assignment]
-    """Counts the live documents."""
+    """Counts live documents."""
     Scroll: _aio.UnaryUnaryMultiCallable[_document_pb2.ScrollDocumentsRequest, _document_pb2.ScrollDocumentsResponse]  # type: ignore[assignment]
-    """Pages through all documents in ascending id order."""
+    """Pages through documents in ascending id order."""
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Documents of a collection."""
+    """Documents of a collection.
+
+    A write is durable and visible when it is answered, and is applied as a whole or not at all. A
+    write that is sent again with the header `x-request-id` of an earlier one, of up to 128 characters,
+    is not applied again: the earlier answer comes back. An id that was used for another write is
+    refused with INVALID_ARGUMENT. The batches of a stream are told apart by their numbers instead.
+    """
 
     @_abc_1.abstractmethod
     def Upsert(
@@ -96,6 +126,14 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def StreamPosition(
+        self,
+        request: _document_pb2.StreamPositionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_pb2.StreamPositionResponse, _abc.Awaitable[_document_pb2.StreamPositionResponse]]:
+        """Tells where to resume an interrupted stream."""
+
+    @_abc_1.abstractmethod
     def Get(
         self,
         request: _document_pb2.GetDocumentsRequest,
@@ -112,12 +150,28 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes documents by id; ids without a document are passed over."""
 
     @_abc_1.abstractmethod
+    def DeleteByFilter(
+        self,
+        request: _document_pb2.DeleteByFilterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_pb2.DeleteByFilterResponse, _abc.Awaitable[_document_pb2.DeleteByFilterResponse]]:
+        """Deletes all documents that pass a filter."""
+
+    @_abc_1.abstractmethod
+    def SetPayload(
+        self,
+        request: _document_pb2.SetPayloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_pb2.SetPayloadResponse, _abc.Awaitable[_document_pb2.SetPayloadResponse]]:
+        """Changes payloads, and leaves texts and vectors as they are."""
+
+    @_abc_1.abstractmethod
     def Count(
         self,
         request: _document_pb2.CountDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_pb2.CountDocumentsResponse, _abc.Awaitable[_document_pb2.CountDocumentsResponse]]:
-        """Counts the live documents."""
+        """Counts live documents."""
 
     @_abc_1.abstractmethod
     def Scroll(
@@ -125,6 +179,6 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_pb2.ScrollDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_pb2.ScrollDocumentsResponse, _abc.Awaitable[_document_pb2.ScrollDocumentsResponse]]:
-        """Pages through all documents in ascending id order."""
+        """Pages through documents in ascending id order."""
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

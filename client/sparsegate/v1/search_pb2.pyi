@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 from sparsegate.v1 import common_pb2 as _common_pb2
+from sparsegate.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,6 +36,13 @@ class SearchRequest(_message.Message):
     WITH_VECTOR_FIELD_NUMBER: _builtins.int
     WITH_QUERY_FIELD_NUMBER: _builtins.int
     ON_TRUNCATION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SCORE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    MUST_CONTAIN_FIELD_NUMBER: _builtins.int
+    IDF_FIELD_NUMBER: _builtins.int
+    PAYLOAD_INCLUDE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_EXCLUDE_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     text: _builtins.str
@@ -51,9 +59,35 @@ class SearchRequest(_message.Message):
     """Return the encoded query."""
     on_truncation: _common_pb2.OnTruncation.ValueType
     """What to do with a text that is too long."""
+    offset: _builtins.int
+    """Pass over so many hits at the top. `offset` + `limit` is at most 10000; page further with Scroll."""
+    score_threshold: _builtins.float
+    """Only hits whose score is at or above it."""
+    idf: _builtins.bool
+    """Multiply each query weight by ln(1 + (N - n + 0.5) / (n + 0.5)): N live documents of the
+    collection, n of them with the term.
+    """
     @_builtins.property
     def vector(self) -> _common_pb2.SparseVector:
         """The caller's own vector, used as it is."""
+
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Only documents that pass it. It acts while scoring, so that `limit` hits come whenever so many
+        pass.
+        """
+
+    @_builtins.property
+    def must_contain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only documents whose text holds each of these words, codes or phrases, letter case aside."""
+
+    @_builtins.property
+    def payload_include(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these top-level fields of payloads; none means all. Implies `with_payload`."""
+
+    @_builtins.property
+    def payload_exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All top-level fields of payloads but these; wins over `payload_include`. Implies `with_payload`."""
 
     def __init__(
         self,
@@ -67,13 +101,25 @@ class SearchRequest(_message.Message):
         with_vector: _builtins.bool = ...,
         with_query: _builtins.bool = ...,
         on_truncation: _common_pb2.OnTruncation.ValueType = ...,
+        offset: _builtins.int = ...,
+        score_threshold: _builtins.float | None = ...,
+        filter: _filter_pb2.Filter | None = ...,
+        must_contain: _abc.Iterable[_builtins.str] | None = ...,
+        idf: _builtins.bool = ...,
+        payload_include: _abc.Iterable[_builtins.str] | None = ...,
+        payload_exclude: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "limit", b"limit", "on_truncation", b"on_truncation", "query", b"query", "text", b"text", "vector", b"vector", "with_payload", b"with_payload", "with_query", b"with_query", "with_text", b"with_text", "with_vector", b"with_vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "filter", b"filter", "idf", b"idf", "limit", b"limit", "must_contain", b"must_contain", "offset", b"offset", "on_truncation", b"on_truncation", "payload_exclude", b"payload_exclude", "payload_include", b"payload_include", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector", "with_payload", b"with_payload", "with_query", b"with_query", "with_text", b"with_text", "with_vector", b"with_vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
+    _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "vector"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
@@ -189,6 +235,7 @@ class SearchResponse(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     POSTINGS_SCORED_FIELD_NUMBER: _builtins.int
+    UNINDEXED_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Whether the text was longer than the model takes."""
     capped: _builtins.bool
@@ -211,6 +258,10 @@ class SearchResponse(_message.Message):
     def timings(self) -> _common_pb2.StageTimings:
         """Where the time went."""
 
+    @_builtins.property
+    def unindexed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of the filter that no index covers; it was evaluated document by document."""
+
     def __init__(
         self,
         *,
@@ -222,10 +273,11 @@ class SearchResponse(_message.Message):
         fingerprint: _builtins.str = ...,
         sequence: _builtins.int = ...,
         postings_scored: _builtins.int = ...,
+        unindexed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capped", b"capped", "fingerprint", b"fingerprint", "hits", b"hits", "postings_scored", b"postings_scored", "query", b"query", "sequence", b"sequence", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capped", b"capped", "fingerprint", b"fingerprint", "hits", b"hits", "postings_scored", b"postings_scored", "query", b"query", "sequence", b"sequence", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,7 +371,7 @@ Global___SearchBatchResponse: _TypeAlias = SearchBatchResponse  # noqa: Y015
 
 @_typing.final
 class ExplainRequest(_message.Message):
-    """A question about a score."""
+    """A question about a score. The search that it is about has the same query and options."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -328,12 +380,28 @@ class ExplainRequest(_message.Message):
     VECTOR_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     ON_TRUNCATION_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SCORE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    MUST_CONTAIN_FIELD_NUMBER: _builtins.int
+    IDF_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     text: _builtins.str
     """A text, encoded by the collection's model."""
     on_truncation: _common_pb2.OnTruncation.ValueType
     """What to do with a text that is too long."""
+    limit: _builtins.int
+    """Greatest number of hits; 10 when not given."""
+    offset: _builtins.int
+    """Pass over so many hits at the top. `offset` + `limit` is at most 10000; page further with Scroll."""
+    score_threshold: _builtins.float
+    """Only hits whose score is at or above it."""
+    idf: _builtins.bool
+    """Multiply each query weight by ln(1 + (N - n + 0.5) / (n + 0.5)): N live documents of the
+    collection, n of them with the term.
+    """
     @_builtins.property
     def vector(self) -> _common_pb2.SparseVector:
         """The caller's own vector, used as it is."""
@@ -341,6 +409,16 @@ class ExplainRequest(_message.Message):
     @_builtins.property
     def id(self) -> _common_pb2.DocumentId:
         """The document."""
+
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """Only documents that pass it. It acts while scoring, so that `limit` hits come whenever so many
+        pass.
+        """
+
+    @_builtins.property
+    def must_contain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only documents whose text holds each of these words, codes or phrases, letter case aside."""
 
     def __init__(
         self,
@@ -350,13 +428,24 @@ class ExplainRequest(_message.Message):
         vector: _common_pb2.SparseVector | None = ...,
         id: _common_pb2.DocumentId | None = ...,
         on_truncation: _common_pb2.OnTruncation.ValueType = ...,
+        limit: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        score_threshold: _builtins.float | None = ...,
+        filter: _filter_pb2.Filter | None = ...,
+        must_contain: _abc.Iterable[_builtins.str] | None = ...,
+        idf: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "id", b"id", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "id", b"id", "on_truncation", b"on_truncation", "query", b"query", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "filter", b"filter", "id", b"id", "idf", b"idf", "limit", b"limit", "must_contain", b"must_contain", "offset", b"offset", "on_truncation", b"on_truncation", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
+    _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "vector"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
 Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
@@ -377,7 +466,7 @@ class TermContribution(_message.Message):
     term: _builtins.str
     """The vocabulary's string for it."""
     query_weight: _builtins.float
-    """Its weight in the query."""
+    """Its weight in the query, after `idf`."""
     document_weight: _builtins.float
     """Its weight in the document; zero where the document lacks it."""
     contribution: _builtins.float
@@ -400,6 +489,76 @@ class TermContribution(_message.Message):
 Global___TermContribution: _TypeAlias = TermContribution  # noqa: Y015
 
 @_typing.final
+class TermGap(_message.Message):
+    """How one term sets a document back behind another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_ID_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    QUERY_WEIGHT_FIELD_NUMBER: _builtins.int
+    DOCUMENT_WEIGHT_FIELD_NUMBER: _builtins.int
+    BAR_WEIGHT_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    term_id: _builtins.int
+    """The term's id."""
+    term: _builtins.str
+    """The vocabulary's string for it."""
+    query_weight: _builtins.float
+    """Its weight in the query, after `idf`."""
+    document_weight: _builtins.float
+    """Its weight in the document; zero where the document lacks it."""
+    bar_weight: _builtins.float
+    """Its weight in the other; zero where that lacks it."""
+    difference: _builtins.float
+    """query_weight × (bar_weight - document_weight)."""
+    def __init__(
+        self,
+        *,
+        term_id: _builtins.int = ...,
+        term: _builtins.str = ...,
+        query_weight: _builtins.float = ...,
+        document_weight: _builtins.float = ...,
+        bar_weight: _builtins.float = ...,
+        difference: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bar_weight", b"bar_weight", "difference", b"difference", "document_weight", b"document_weight", "query_weight", b"query_weight", "term", b"term", "term_id", b"term_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TermGap: _TypeAlias = TermGap  # noqa: Y015
+
+@_typing.final
+class Bar(_message.Message):
+    """The last hit of a search, which a document must pass to be returned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """Its score."""
+    @_builtins.property
+    def id(self) -> _common_pb2.DocumentId:
+        """Its id."""
+
+    def __init__(
+        self,
+        *,
+        id: _common_pb2.DocumentId | None = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bar: _TypeAlias = Bar  # noqa: Y015
+
+@_typing.final
 class ExplainResponse(_message.Message):
     """A score, term by term."""
 
@@ -415,6 +574,14 @@ class ExplainResponse(_message.Message):
     CAPPED_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    DROPPED_BY_FIELD_NUMBER: _builtins.int
+    BELOW_THRESHOLD_FIELD_NUMBER: _builtins.int
+    BAR_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    UNINDEXED_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """Its score, with the same bits that Search returns. Zero where no term is shared."""
     matched: _builtins.bool
@@ -427,6 +594,20 @@ class ExplainResponse(_message.Message):
     """Whether query terms were dropped because the model's greatest number of terms was reached."""
     sequence: _builtins.int
     """Sequence number that the explanation shows."""
+    rank: _builtins.int
+    """Its place, from 1, among all documents that match and pass; 0 if it is not one of them."""
+    returned: _builtins.bool
+    """Whether the search returns it."""
+    dropped_by: _builtins.str
+    """Path of the clause that drops it, as in `filter.must[1]` or `must_contain[0]`; empty if none
+    does.
+    """
+    below_threshold: _builtins.bool
+    """Whether `score_threshold` drops it."""
+    gap: _builtins.float
+    """By how much its score is below that of `bar`; not set where it is returned, or not below. Zero
+    where only the order of the ids keeps it out.
+    """
     @_builtins.property
     def id(self) -> _common_pb2.DocumentId:
         """The document."""
@@ -443,6 +624,20 @@ class ExplainResponse(_message.Message):
     def timings(self) -> _common_pb2.StageTimings:
         """Where the time went."""
 
+    @_builtins.property
+    def bar(self) -> Global___Bar:
+        """The last hit that the search returns, if there is any."""
+
+    @_builtins.property
+    def closing(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermGap]:
+        """The smallest set of terms, the greatest difference first, that would close the gap if the
+        document had the weights of `bar` there.
+        """
+
+    @_builtins.property
+    def unindexed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of the filter that no index covers; it was evaluated document by document."""
+
     def __init__(
         self,
         *,
@@ -456,11 +651,21 @@ class ExplainResponse(_message.Message):
         capped: _builtins.bool = ...,
         sequence: _builtins.int = ...,
         timings: _common_pb2.StageTimings | None = ...,
+        rank: _builtins.int = ...,
+        returned: _builtins.bool = ...,
+        dropped_by: _builtins.str = ...,
+        below_threshold: _builtins.bool = ...,
+        bar: Global___Bar | None = ...,
+        gap: _builtins.float | None = ...,
+        closing: _abc.Iterable[Global___TermGap] | None = ...,
+        unindexed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "gap", b"gap", "id", b"id", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capped", b"capped", "fingerprint", b"fingerprint", "id", b"id", "matched", b"matched", "missing", b"missing", "score", b"score", "sequence", b"sequence", "terms", b"terms", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "below_threshold", b"below_threshold", "capped", b"capped", "closing", b"closing", "dropped_by", b"dropped_by", "fingerprint", b"fingerprint", "gap", b"gap", "id", b"id", "matched", b"matched", "missing", b"missing", "rank", b"rank", "returned", b"returned", "score", b"score", "sequence", b"sequence", "terms", b"terms", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__gap: _TypeAlias = _typing.Literal["gap"]  # noqa: Y015
+    _WhichOneofArgType__gap: _TypeAlias = _typing.Literal["_gap", b"_gap"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gap) -> _WhichOneofReturnType__gap | None: ...
 
 Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015

@@ -76,8 +76,9 @@ def bar_below(threshold: float | None) -> np.float32:
     """The greatest float32 below a threshold: what scores above it reaches the threshold."""
     if threshold is None:
         return NO_BAR
-    bar = np.float32(threshold)
-    if bar >= threshold:
+    with np.errstate(over="ignore"):
+        bar = np.float32(threshold)
+    if float(bar) >= threshold:  # as float64: a float32 would have the threshold rounded first
         bar = np.nextafter(bar, np.float32(-np.inf))
     return max(NO_BAR, bar)
 

@@ -1,0 +1,67 @@
+"""`sparsegate collections alias`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sparsegate import Client
+from sparsegate.cli.options import (
+    DEFAULT_ADDRESS,
+    DEFAULT_TIMEOUT,
+    Address,
+    AsJson,
+    CollectionName,
+    Timeout,
+)
+from sparsegate.cli.output import show, show_json
+from sparsegate.cli.render import aliases_table
+from sparsegate.types import Alias
+
+app = typer.Typer(no_args_is_help=True, help="Give collections other names.")
+
+AliasName = Annotated[str, typer.Argument(metavar="ALIAS", help="The other name.")]
+
+
+@app.command("set")
+def set_one(
+    alias: AliasName,
+    collection: CollectionName,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """Point an alias to a collection, whatever it was before."""
+    with Client(address, timeout=timeout) as client:
+        _show(client.set_alias(alias, collection), as_json)
+
+
+@app.command("delete")
+def delete(
+    alias: AliasName,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an alias; the collection stays."""
+    with Client(address, timeout=timeout) as client:
+        _show(client.delete_alias(alias), as_json)
+
+
+@app.command("list")
+def list_all(
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """List all aliases."""
+    with Client(address, timeout=timeout) as client:
+        _show(client.list_aliases(), as_json)
+
+
+def _show(aliases: list[Alias], as_json: bool) -> None:
+    if as_json:
+        show_json({"aliases": aliases})
+    else:
+        show(aliases_table(aliases))
