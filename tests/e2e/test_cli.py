@@ -2,66 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from unittest.mock import ANY
 
 import pytest
+from tests.e2e.conftest import Run, read
 from tests.golden import FILMS
 
-COMMAND = Path(sys.executable).with_name("sparsegate")
 QUESTION = "A movie about music"
 SPINAL_TAP = next(film["id"] for film in FILMS if film["movie_name"] == "This Is Spinal Tap")
-
-Done: TypeAlias = "subprocess.CompletedProcess[str]"
-Run: TypeAlias = Callable[..., Done]
-
-
-@pytest.fixture(scope="module")
-def run(address: str) -> Run:
-    """Runs the command and expects its exit code."""
-
-    def run(*words: str, stdin: str = "", code: int = 0) -> Done:
-        done = subprocess.run(
-            [COMMAND, *words],
-            env={**os.environ, "SPARSEGATE_ADDRESS": address, "COLUMNS": "120", "NO_COLOR": "1"},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def films(run: Run) -> str:
-    """A collection of the 20 films."""
-    lines = [
-        {
-            "id": film["id"],
-            "text": film["movie_description"],
-            "title": film["movie_name"],
-            "minutes": film["movie_watch_time_min"],
-        }
-        for film in FILMS
-    ]
-    run("collections", "create", "films", "--shards", "2")
-    stdin = "\n".join(map(json.dumps, lines))
-    assert "20 applied, 0 refused" in run("upsert", "films", "-", stdin=stdin).stdout
-    return "films"
-
-
-def read(done: Done) -> Any:
-    return json.loads(done.stdout)
 
 
 def test_a_search_finds_the_film_that_has_no_such_words(run: Run, films: str) -> None:
@@ -118,10 +67,10 @@ def test_collections_come_and_go(run: Run) -> None:
     names = [item["name"] for item in read(run("collections", "list", "--json"))["collections"]]
     assert names == sorted(names)
     assert "brief" in names
-    assert read(run("collections", "get", "brief", "--json")) == made
+    assert read(run("collections", "get", "brief", "--json")) == {**made, "busy": ANY}
     assert "exists" in run("collections", "create", "brief", code=1).stderr
     run("collections", "delete", "brief", stdin="n\n", code=1)
-    assert read(run("collections", "get", "brief", "--json")) == made
+    assert read(run("collections", "get", "brief", "--json")) == {**made, "busy": ANY}
     run("collections", "delete", "brief", "--yes")
     error = run("collections", "get", "brief", code=1)
     assert error.stdout == ""

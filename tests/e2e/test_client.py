@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import socket
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.golden import FILMS
 
 import sparsegate
-from sparsegate import Document, Search, SparseVector
+from sparsegate import Bar, Document, Filter, Search, SparseVector
+from sparsegate.filters import Match, Range
+from sparsegate_server.launch import GatewayProcess
 
 QUESTION = "A movie about music"
 
@@ -122,3 +128,94 @@ def test_models_and_tokens(client: sparsegate.Client) -> None:
         ("rock", 0, 4),
         ("music", 5, 10),
     ]
+
+
+def test_filters_narrow_every_call(client: sparsegate.Client) -> None:
+    tap = Filter(must=[Match("name", "This Is Spinal Tap")])
+    found = client.search("films", QUESTION, filter=tap, payload_include=["name"])
+    assert [hit.payload for hit in found.hits] == [{"name": "This Is Spinal Tap"}]
+    assert found.unindexed == ("name",)
+    assert client.count("films", filter=tap) == 1
+    page = client.scroll("films", filter=tap, with_text=False)
+    assert [(document.id, document.text) for document in page.documents] == [
+        (found.hits[0].id, None)
+    ]
+    with pytest.raises(sparsegate.InvalidArgument) as caught:
+        client.count("films", filter=Range("a..b", gte=1))
+    assert caught.value.field == "filter.must[0].range.field"
+
+
+def test_an_explanation_names_the_terms_that_are_missing(client: sparsegate.Client) -> None:
+    ranking = client.search("films", QUESTION, limit=20).hits
+    outside = client.explain("films", QUESTION, ranking[5].id, limit=2)
+    assert (outside.rank, outside.returned) == (6, False)
+    assert outside.bar == Bar(ranking[1].id, ranking[1].score)
+    assert outside.gap == ranking[1].score - ranking[5].score
+    assert sum(term.difference for term in outside.closing) >= outside.gap
+    inside = client.explain("films", QUESTION, ranking[0].id)
+    assert (inside.rank, inside.returned, inside.gap, inside.closing) == (1, True, None, ())
+
+
+@pytest.mark.parametrize("name", ["sync", "aio"])
+async def test_snapshots_go_round(address: str, tmp_path: Path, name: str) -> None:
+    either: Any = sparsegate.Client if name == "sync" else sparsegate.aio.Client
+    client = either(address)
+
+    async def call(method: str, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(client, method)(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    taken = await call("create_snapshot", "films")
+    assert taken.created.tzinfo is not None
+    seen: list[tuple[int, int]] = []
+    file = tmp_path / "films"
+    size = await call(
+        "download_snapshot", "films", taken.name, file, on_progress=lambda *at: seen.append(at)
+    )
+    assert seen[-1] == (size, size) == (file.stat().st_size, taken.bytes)
+    sent: list[tuple[int, int]] = []
+    restored = await call(
+        "restore_snapshot", f"sent-{name}", file, on_progress=lambda *at: sent.append(at)
+    )
+    assert sent[-1] == (size, size)
+    assert restored.documents == 20
+    kept = await call("restore_snapshot", f"kept-{name}", taken)
+    assert kept.documents == 20
+    with pytest.raises(FileNotFoundError):
+        await call("restore_snapshot", "new", tmp_path / "missing")
+    with pytest.raises(sparsegate.NotFound):
+        await call("download_snapshot", "films", "nope", tmp_path / "nope")
+    assert [path.name for path in tmp_path.iterdir()] == ["films"]  # noqa: ASYNC240
+    assert taken in await call("list_snapshots", "films")
+    await call("delete_snapshot", "films", taken.name)
+    assert taken not in await call("list_snapshots", "films")
+    await call("close")
+
+
+def test_an_upload_outlives_a_crash(model_repository: Path, tmp_path: Path) -> None:
+    """The gateway is killed in the middle of an upload and comes back at the same address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    gateway = GatewayProcess(
+        models={"repository": model_repository, "names": ["splade-tiny"]},
+        inference={"backend": "onnx"},
+        server={"port": port},
+        index={"folder": str(tmp_path)},
+    )
+
+    def source() -> Iterator[Document]:
+        for number in range(300):
+            if number in {100, 200}:
+                gateway.kill()
+                gateway.start()
+            yield Document(number, vector=SparseVector([5], [1.0]))
+
+    with gateway, sparsegate.Client(gateway.address) as client:
+        client.create_collection("crash")
+        summary = client.upload("crash", source(), batch_size=7)
+        assert (summary.acknowledged, summary.applied, summary.errors) == (300, 300, {})
+        assert client.count("crash") == 300
+        batches = -(-300 // 7)
+        assert client.stream_position("crash", summary.stream) == batches
+        assert client.get_collection("crash").sequence == batches  # each was applied once

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
+from google.rpc.status_pb2 import Status
 
 from sparsegate.v1 import (
     collection_pb2,
@@ -56,6 +59,29 @@ class Wire:
         )
 
 
+def read(status: Status) -> tuple[int, str, list[str]]:
+    """(code, reason, blamed fields); every deliberate error carries an ErrorInfo."""
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    assert any(detail.Unpack(info) for detail in status.details)
+    assert info.domain == "sparsegate"
+    for detail in status.details:
+        detail.Unpack(bad)
+    fields = [violation.field for violation in bad.field_violations]
+    for field in fields[:1]:
+        assert field in status.message
+    return status.code, info.reason, fields
+
+
+def details(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, list[str]]:
+    metadata = dict(error.trailing_metadata() or ())
+    assert metadata["x-request-id"]
+    status = Status.FromString(metadata["grpc-status-details-bin"])
+    code, reason, fields = read(status)
+    assert code == error.code().value[0]
+    assert status.message == error.details()
+    return error.code(), reason, fields
+
+
 def settings_for(repository: Path, **sections: object) -> settings.Settings:
     """Free ports; sections given here win."""
     return settings.load(
@@ -68,11 +94,27 @@ def settings_for(repository: Path, **sections: object) -> settings.Settings:
     )
 
 
-@pytest.fixture
-async def wire(model_repository: Path) -> AsyncIterator[Wire]:
-    """A gateway that encodes in process."""
-    gateway = Gateway(settings_for(model_repository))
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where every gateway of a test keeps its collections."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("SPARSEGATE_INDEX__FOLDER", str(folder))
+    return folder
+
+
+@asynccontextmanager
+async def serving(repository: Path, **sections: object) -> AsyncIterator[Wire]:
+    """A gateway that encodes in process, for as long as the block lasts."""
+    gateway = Gateway(settings_for(repository, **sections))
     await gateway.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
-        yield Wire(channel, gateway)
-    await gateway.stop()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
+            yield Wire(channel, gateway)
+    finally:
+        await gateway.stop()
+
+
+@pytest.fixture
+async def wire(model_repository: Path, data_folder: Path) -> AsyncIterator[Wire]:
+    async with serving(model_repository) as wire:
+        yield wire

@@ -7,17 +7,17 @@ import math
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from google.rpc.status_pb2 import Status
-from tests.integration.gateway.conftest import LIMITS, Wire
+from tests.integration.gateway.conftest import LIMITS, Wire, details, read
 
 from sparsegate.v1 import (
     collection_pb2,
     common_pb2,
     document_pb2,
     encode_pb2,
+    filter_pb2,
     model_pb2,
     search_pb2,
+    snapshot_pb2,
 )
 
 QUERY = encode_pb2.ENCODE_MODE_QUERY
@@ -41,29 +41,6 @@ def nested(depth: int) -> common_pb2.Value:
     for _ in range(depth):
         value = common_pb2.Value(list_value=common_pb2.ListValue(values=[value]))
     return value
-
-
-def read(status: Status) -> tuple[int, str, list[str]]:
-    """(code, reason, blamed fields); every deliberate error carries an ErrorInfo."""
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    assert any(detail.Unpack(info) for detail in status.details)
-    assert info.domain == "sparsegate"
-    for detail in status.details:
-        detail.Unpack(bad)
-    fields = [violation.field for violation in bad.field_violations]
-    for field in fields[:1]:
-        assert field in status.message
-    return status.code, info.reason, fields
-
-
-def details(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, list[str]]:
-    metadata = dict(error.trailing_metadata() or ())
-    assert metadata["x-request-id"]
-    status = Status.FromString(metadata["grpc-status-details-bin"])
-    code, reason, fields = read(status)
-    assert code == error.code().value[0]
-    assert status.message == error.details()
-    return error.code(), reason, fields
 
 
 async def state(wire: Wire) -> bytes:
@@ -200,6 +177,74 @@ WHOLE = {
         "id",
     ),
     "no model name": ("models.Get", model_pb2.GetModelRequest(), "name"),
+    "nothing to optimize": (
+        "collections.Optimize",
+        collection_pb2.OptimizeCollectionRequest(),
+        "name",
+    ),
+    "index of no field": (
+        "collections.CreatePayloadIndex",
+        collection_pb2.CreatePayloadIndexRequest(
+            collection="films", kind=collection_pb2.FIELD_KIND_TEXT
+        ),
+        "field",
+    ),
+    "index of no kind": (
+        "collections.CreatePayloadIndex",
+        collection_pb2.CreatePayloadIndexRequest(collection="films", field="a"),
+        "kind",
+    ),
+    "index of no field to drop": (
+        "collections.DeletePayloadIndex",
+        collection_pb2.DeletePayloadIndexRequest(collection="films"),
+        "field",
+    ),
+    "snapshot of a path": (
+        "collections.DeleteSnapshot",
+        snapshot_pb2.DeleteSnapshotRequest(collection="films", snapshot="../films"),
+        "snapshot",
+    ),
+    "stream without a name": (
+        "documents.StreamPosition",
+        document_pb2.StreamPositionRequest(collection="films"),
+        "stream",
+    ),
+    "deletion without a filter": (
+        "documents.DeleteByFilter",
+        document_pb2.DeleteByFilterRequest(collection="films"),
+        "filter",
+    ),
+    "payload of nobody": (
+        "documents.SetPayload",
+        document_pb2.SetPayloadRequest(collection="films", mode=document_pb2.PAYLOAD_MODE_REPLACE),
+        "target",
+    ),
+    "payload without a mode": (
+        "documents.SetPayload",
+        document_pb2.SetPayloadRequest(
+            collection="films",
+            ids=common_pb2.DocumentIds(ids=[common_pb2.DocumentId(number=1)]),
+        ),
+        "mode",
+    ),
+    "too many ids of payloads": (
+        "documents.SetPayload",
+        document_pb2.SetPayloadRequest(
+            collection="films",
+            ids=common_pb2.DocumentIds(ids=[common_pb2.DocumentId(number=1)] * 21),
+            mode=document_pb2.PAYLOAD_MODE_REPLACE,
+        ),
+        "ids.ids",
+    ),
+    "nothing to merge": (
+        "documents.SetPayload",
+        document_pb2.SetPayloadRequest(
+            collection="films",
+            ids=common_pb2.DocumentIds(ids=[common_pb2.DocumentId(number=1)]),
+            mode=document_pb2.PAYLOAD_MODE_MERGE,
+        ),
+        "payload",
+    ),
 }
 
 
@@ -263,6 +308,50 @@ ABSENT = {
         ),
     ),
     "model to get": ("models.Get", model_pb2.GetModelRequest(name="gpt")),
+    "collection to optimize": (
+        "collections.Optimize",
+        collection_pb2.OptimizeCollectionRequest(name="nope"),
+    ),
+    "collection to index": (
+        "collections.CreatePayloadIndex",
+        collection_pb2.CreatePayloadIndexRequest(
+            collection="nope", field="a", kind=collection_pb2.FIELD_KIND_TEXT
+        ),
+    ),
+    "collection to drop an index of": (
+        "collections.DeletePayloadIndex",
+        collection_pb2.DeletePayloadIndexRequest(collection="nope", field="a"),
+    ),
+    "collection to take a snapshot of": (
+        "collections.CreateSnapshot",
+        snapshot_pb2.CreateSnapshotRequest(collection="nope"),
+    ),
+    "collection to list snapshots of": (
+        "collections.ListSnapshots",
+        snapshot_pb2.ListSnapshotsRequest(collection="nope"),
+    ),
+    "snapshot to delete": (
+        "collections.DeleteSnapshot",
+        snapshot_pb2.DeleteSnapshotRequest(collection="films", snapshot="nope"),
+    ),
+    "collection to resume": (
+        "documents.StreamPosition",
+        document_pb2.StreamPositionRequest(collection="nope", stream="s"),
+    ),
+    "collection to delete by filter from": (
+        "documents.DeleteByFilter",
+        document_pb2.DeleteByFilterRequest(
+            collection="nope", filter=filter_pb2.Filter(must=[filter_pb2.Condition(is_null="a")])
+        ),
+    ),
+    "collection to set payloads of": (
+        "documents.SetPayload",
+        document_pb2.SetPayloadRequest(
+            collection="nope",
+            ids=common_pb2.DocumentIds(ids=[common_pb2.DocumentId(number=1)]),
+            mode=document_pb2.PAYLOAD_MODE_REPLACE,
+        ),
+    ),
 }
 
 

@@ -36,6 +36,9 @@ class FakeGateway(DocumentServiceServicer):
         health: answers of the health check, the last one for ever.
         streams_open: streams that have not ended.
         ends_after: batches after which a stream ends by itself.
+        batches: stream and number of each batch that arrived.
+        position: number of the last applied batch of every stream.
+        requests: the last request of each method that has nothing else to do.
     """
 
     def __init__(self) -> None:
@@ -45,6 +48,9 @@ class FakeGateway(DocumentServiceServicer):
         self.health = [SERVING]
         self.streams_open = 0
         self.ends_after = 1000
+        self.batches: list[tuple[str, int]] = []
+        self.position = 0
+        self.requests: dict[str, Any] = {}
         self.count: Callable[..., pb.CountDocumentsResponse] = lambda *_: pb.CountDocumentsResponse(
             count=3
         )
@@ -52,6 +58,7 @@ class FakeGateway(DocumentServiceServicer):
 
     def Count(self, request: Any, context: Any) -> Any:
         self.calls += 1
+        self.requests["Count"] = request
         self.metadata = dict(context.invocation_metadata())
         return self.count(request, context)
 
@@ -64,6 +71,7 @@ class FakeGateway(DocumentServiceServicer):
         context.add_callback(self._stream_ended)
         for request in itertools.islice(request_iterator, self.ends_after):
             self.calls += 1
+            self.batches.append((request.stream, request.batch))
             yield pb.UpsertStreamResponse(
                 upsert=self.upsert(request.upsert, context), batch=request.batch
             )
@@ -71,15 +79,29 @@ class FakeGateway(DocumentServiceServicer):
     def _stream_ended(self) -> None:
         self.streams_open -= 1
 
-    def Get(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
+    def StreamPosition(self, _request: Any, _context: Any) -> Any:
+        return pb.StreamPositionResponse(batch=self.position)
 
-    def Delete(self, request: Any, context: Any) -> Any:
-        raise NotImplementedError
+    def Get(self, request: Any, _: Any) -> Any:
+        self.requests["Get"] = request
+        return pb.GetDocumentsResponse(sequence=5)
+
+    def Delete(self, request: Any, _: Any) -> Any:
+        self.requests["Delete"] = request
+        return pb.DeleteDocumentsResponse(deleted=1, sequence=2)
+
+    def DeleteByFilter(self, request: Any, _: Any) -> Any:
+        self.requests["DeleteByFilter"] = request
+        return pb.DeleteByFilterResponse(deleted=2**31, sequence=3)
+
+    def SetPayload(self, request: Any, _: Any) -> Any:
+        self.requests["SetPayload"] = request
+        return pb.SetPayloadResponse(affected=7, sequence=4)
 
     def Scroll(self, request: Any, _: Any) -> Any:
         """Ten documents, whose ids are 1 to 10."""
         self.calls += 1
+        self.requests["Scroll"] = request
         first = request.after.number + 1
         ids = range(first, min(first + request.limit, 11))
         page = pb.ScrollDocumentsResponse(sequence=7)

@@ -6,6 +6,8 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,13 +18,19 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsegate import (
+    Alias,
+    Bar,
+    Collection,
     EncodedQuery,
     Explanation,
     Hit,
     InvalidArgument,
+    PayloadIndex,
     SearchResult,
+    Snapshot,
     SparseVector,
     TermContribution,
+    TermGap,
     Timings,
 )
 from sparsegate.cli.ids import format_id, parse_id
@@ -30,10 +38,16 @@ from sparsegate.cli.jsonl import DocumentLines, parse_document
 from sparsegate.cli.options import IdType
 from sparsegate.cli.output import plain
 from sparsegate.cli.render import (
+    aliases_table,
+    closing_table,
+    collections_table,
     expansion_table,
     explanation_table,
+    indexes_table,
     missing_terms,
     search_table,
+    snapshots_table,
+    standing,
 )
 
 
@@ -165,6 +179,46 @@ def test_an_explanation_shows_factors_product_and_sum() -> None:
     stranger = Explanation(7, 0.0, False, (), (), "f", False, False, 1, Timings())
     assert "no shared term" in shown(explanation_table(stranger))
     assert "every term" in shown(missing_terms(stranger))
+
+
+def test_the_standing_of_a_document_is_told() -> None:
+    gap = TermGap(5, "tour", 2.0, 0.0, 0.75, 1.5)
+    outside = Explanation(
+        7, 1.0, True, (), (), "f", False, False, 1, Timings(), rank=12, bar=Bar("3", 2.25),
+        gap=1.25, closing=(gap,),
+    )  # fmt: skip
+    assert shown(standing(outside)).split("\n")[0] == (
+        'Rank 12, not returned. 1.2500 below the last hit, "3" (2.2500).'
+    )
+    row = next(line for line in shown(closing_table(outside)).splitlines() if "tour" in line)
+    assert row.split() == ["tour", "2.0000", "0.0000", "0.7500", "1.5000"]
+    dropped = replace(outside, rank=None, gap=None, dropped_by="must_contain[0]")
+    assert shown(standing(dropped)).strip() == "Dropped by must_contain[0]."
+    low = replace(dropped, dropped_by="", below_threshold=True)
+    assert "below the threshold" in shown(standing(low))
+    inside = replace(outside, rank=1, returned=True, gap=None)
+    assert shown(standing(inside)).strip() == "Rank 1, returned."
+
+
+def test_ranks_go_on_after_the_hits_that_were_passed_over() -> None:
+    hit = Hit(1, 0.5, {}, "text", None)
+    rows = shown(search_table(found(hit, hit), offset=10)).splitlines()
+    assert [row.split()[0] for row in rows if "0.5000" in row] == ["11", "12"]
+
+
+def test_collections_and_what_belongs_to_them_are_shown() -> None:
+    taken = datetime(2024, 5, 1, 12, 30, 15, 250_000, tzinfo=UTC)
+    snapshot = Snapshot("films-1", "films", 7, 1_234_567, 2**20, taken)
+    text = shown(snapshots_table([snapshot]))
+    assert "1,234,567" in text
+    assert "2024-05-01 12:30:15+00:00" in text
+    assert plain(snapshot)["created"] == "2024-05-01T12:30:15.250000+00:00"
+    assert "[b]" in shown(aliases_table([Alias("[b]", "films")]))
+    rows = shown(indexes_table([PayloadIndex("a[].b", "keyword", False)]))
+    assert "a[].b" in rows
+    assert "no" in rows
+    films = Collection("films", "m", "f", 10, 1, 3, 7, 1, 9, 0, aliases=("now", "then"))
+    assert "now, then" in shown(collections_table([films]))
 
 
 def test_results_become_json() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -13,7 +14,7 @@ import pytest
 
 import sparsegate
 from sparsegate import Document, UploadInterrupted
-from sparsegate._async.upload import WINDOW
+from sparsegate._async.upload import RECONNECTS, WINDOW
 from sparsegate.results import UploadProgress
 from sparsegate.v1 import document_pb2 as pb
 
@@ -238,3 +239,91 @@ async def test_a_cancelled_upload_leaves_nothing_behind(gateway: Any) -> None:
             await task
         release.set()
         assert await closed(gateway)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reconnects without a pause worth the name."""
+    for flavour in ("_async", "_sync"):
+        monkeypatch.setattr(f"sparsegate.{flavour}.upload.FIRST_PAUSE", 0.001)
+        monkeypatch.setattr(f"sparsegate.{flavour}.upload.LONGEST_PAUSE", 0.001)
+
+
+def going_away(gateway: Any, refuse: Any, calls: set[int]) -> Any:
+    """An answer to batches that, at some calls, is that the gateway is going away."""
+
+    def upsert(request: pb.UpsertRequest, context: Any) -> pb.UpsertResponse:
+        if gateway.calls in calls:
+            with suppress(ValueError):  # they are sent already
+                context.send_initial_metadata(())  # from here on, gRPC itself tries no further
+            refuse(context, grpc.StatusCode.UNAVAILABLE, "going away")
+        return pb.UpsertResponse(applied=len(request.documents), sequence=gateway.calls)
+
+    return upsert
+
+
+@pytest.mark.parametrize("failing", [{1}, {3}, {5}, {2, 3, 4}, {1, 4, 7}])
+async def test_an_upload_outlives_its_connection(
+    client: Any, gateway: Any, refuse: Any, hasty: None, failing: set[int]
+) -> None:
+    gateway.upsert = going_away(gateway, refuse, failing)
+    summary = await client.upload("films", documents(50), batch_size=10)
+    assert (summary.acknowledged, summary.applied, summary.batches) == (50, 50, 5)
+    (stream,) = {stream for stream, _ in gateway.batches}
+    assert stream == summary.stream
+    numbers = [number for _, number in gateway.batches]
+    assert set(numbers) == {1, 2, 3, 4, 5}
+    assert len(numbers) == 5 + len(failing)  # only what had no answer is sent again
+    assert await closed(gateway)
+
+
+async def test_an_upload_gives_up_in_the_end(
+    client: Any, gateway: Any, refuse: Any, hasty: None
+) -> None:
+    gateway.upsert = going_away(gateway, refuse, set(range(2, 1000)))
+    with pytest.raises(UploadInterrupted, match="going away") as caught:
+        await client.upload("films", documents(50), batch_size=10)
+    assert caught.value.code == grpc.StatusCode.UNAVAILABLE
+    assert caught.value.summary.acknowledged == 10
+    assert gateway.calls >= 1 + 1 + RECONNECTS  # gRPC itself may have tried a few times more
+    assert await closed(gateway)
+
+
+async def test_an_upload_reconnects_no_longer_than_its_timeout(
+    client: Any, gateway: Any, refuse: Any
+) -> None:
+    gateway.upsert = going_away(gateway, refuse, set(range(1, 1000)))
+    began = time.monotonic()
+    with pytest.raises(UploadInterrupted):
+        await client.upload("films", documents(50), batch_size=10, timeout=0.5)
+    assert time.monotonic() - began < 2
+    assert await closed(gateway)
+
+
+async def test_an_upload_is_resumed_where_it_ended(client: Any, gateway: Any) -> None:
+    gateway.position = 3
+    source = [Document(-1 if number == 25 else number, "text") for number in range(47)]
+    seen: list[UploadProgress] = []
+    summary = await client.upload(
+        "films", source, batch_size=10, stream="mine", on_progress=seen.append
+    )
+    assert gateway.batches == [("mine", 4), ("mine", 5)]
+    assert (summary.acknowledged, summary.applied, summary.skipped) == (47, 16, 30)
+    assert list(summary.errors) == [25]
+    assert summary.stream == "mine"
+    assert seen[-1].skipped == 30
+    assert await client.stream_position("films", "mine") == 3
+
+
+async def test_an_upload_that_was_complete_sends_nothing(client: Any, gateway: Any) -> None:
+    gateway.position = 5
+    summary = await client.upload("films", documents(47), batch_size=10, stream="mine")
+    assert gateway.batches == []
+    assert (summary.acknowledged, summary.skipped, summary.batches) == (47, 47, 0)
+
+
+async def test_uploads_without_a_name_do_not_share_one(client: Any, gateway: Any) -> None:
+    gateway.position = 5
+    for _ in range(2):
+        await client.upload("films", documents(5), batch_size=10)
+    assert len({stream for stream, _ in gateway.batches}) == 2

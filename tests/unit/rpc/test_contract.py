@@ -17,7 +17,7 @@ RULE = b"\xba\x48"
 
 def messages() -> list[Descriptor]:
     pool = load_pool()
-    files = ("common", "encode", "collection", "document", "search", "model")
+    files = ("common", "filter", "snapshot", "encode", "collection", "document", "search", "model")
     return [
         message
         for name in files
@@ -29,10 +29,15 @@ def messages() -> list[Descriptor]:
 
 def free(field: FieldDescriptor) -> bool:
     """Kinds that have nothing to restrict: a bool is either; a message has rules of its own; what
-    lies in the members of a Value is limited by the size and depth of the whole payload."""
+    lies in the members of a Value is limited by the size and depth of the whole payload; any
+    integer may be an id, or what a number is compared with."""
     plain = field.type in {FieldDescriptor.TYPE_BOOL, FieldDescriptor.TYPE_MESSAGE}
     inside_value = field.containing_type.name in {"Value", "ListValue", "MapValue"}
-    any_number = field.full_name == "sparsegate.v1.DocumentId.number"
+    any_number = field.full_name.removeprefix("sparsegate.v1.") in {
+        "DocumentId.number",
+        "MatchValue.int_value",
+        "NumberBound.int_value",
+    }
     return (plain and not field.is_repeated) or inside_value or any_number
 
 
