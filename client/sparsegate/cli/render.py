@@ -192,7 +192,7 @@ def indexes_table(indexes: Iterable[PayloadIndex]) -> Table:
 
 def snapshots_table(snapshots: Iterable[Snapshot]) -> Table:
     table = _table()
-    table.add_column("snapshot")
+    table.add_column("snapshot", no_wrap=True)  # its whole name is what other commands ask for
     for heading in ("documents", "sequence", "bytes"):
         table.add_column(heading, justify="right")
     table.add_column("created")

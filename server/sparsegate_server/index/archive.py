@@ -8,6 +8,7 @@ later version and a stranger's archive never reaches a kernel unchecked.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,8 +16,8 @@ import sqlite3
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -86,11 +87,8 @@ def sweep(folder: Path) -> None:
 
 def read_facts(path: Path) -> Archived:
     """Raises SnapshotRefused: not an archive of ours."""
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            return _facts(archive)
-    except _UNREADABLE as error:
-        raise _refused(f"it cannot be read: {error}") from error
+    with _legible(), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        return _facts(archive)
 
 
 def restore(archive: Path, folder: Path, config: Mapping[str, Any], *, most_bytes: int) -> None:
@@ -161,22 +159,33 @@ def _facts(archive: zipfile.ZipFile) -> Archived:
 
 def _unpack(path: Path, target: Path, most_bytes: int) -> None:
     """Unpacks the store, and never more than the archive admits to."""
+    with _legible(), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        _facts(archive)
+        size = archive.getinfo(schema.FILE).file_size
+        if size > most_bytes:
+            raise _refused(
+                f"its store has {size} bytes, more than the {most_bytes} allowed"
+                " (limits.max_snapshot_bytes)"
+            )
+        if size > shutil.disk_usage(target.parent).free:
+            raise StorageFull(f"no room for the {size} bytes of the snapshot's store")
+        with archive.open(schema.FILE) as packed, target.open("xb") as unpacked:
+            # zipfile stops at the size that the directory names and checks the sum.
+            shutil.copyfileobj(packed, unpacked, _PIECE)
+
+
+@contextmanager
+def _legible() -> Iterator[None]:
+    """Raises SnapshotRefused for whatever `zipfile` says of a damaged archive."""
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            _facts(archive)
-            size = archive.getinfo(schema.FILE).file_size
-            if size > most_bytes:
-                raise _refused(
-                    f"its store has {size} bytes, more than the {most_bytes} allowed"
-                    " (limits.max_snapshot_bytes)"
-                )
-            if size > shutil.disk_usage(target.parent).free:
-                raise StorageFull(f"no room for the {size} bytes of the snapshot's store")
-            with archive.open(schema.FILE) as packed, target.open("xb") as unpacked:
-                # zipfile stops at the size that the directory names and checks the sum.
-                shutil.copyfileobj(packed, unpacked, _PIECE)
+        yield
     except _UNREADABLE as error:
         raise _refused(f"it cannot be read: {error}") from error
+    except OSError as error:
+        # A damaged directory sends it to places before the file's first byte.
+        if error.errno != errno.EINVAL:
+            raise
+        raise _refused("it cannot be read: its directory is damaged") from error
 
 
 def _adopt(folder: Path, config: Mapping[str, Any]) -> None:
@@ -190,8 +199,7 @@ def _adopt(folder: Path, config: Mapping[str, Any]) -> None:
     path = folder / schema.FILE
     with schema.explained(path):
         with closing(schema.connect(path)) as connection:
-            stored = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master") if sql}
-            if stored != set(schema.TABLES):
+            if schema.tables(connection) != set(schema.TABLES):
                 raise _refused("its store has other tables than ours")
         with closing(sqlite3.connect(path, isolation_level=None)) as journal:
             journal.execute("PRAGMA journal_mode = WAL")
@@ -222,6 +230,7 @@ def _check_parameters(store: Store) -> None:
         and 0 <= position.sequence < _MOST_NUMBERS
         and store.greatest_number() < position.next_number < _MOST_NUMBERS
         and not store.tombstones()
+        and not store.repeats()
     )
     if not sound:
         raise _refused("its parameters are none that a collection could have")

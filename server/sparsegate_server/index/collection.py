@@ -20,6 +20,7 @@ from sparsegate_server.index.maintenance import Job, Maintenance
 from sparsegate_server.index.reader import Reader
 from sparsegate_server.index.scrub import Scrub
 from sparsegate_server.index.sealing import Dropped, Sealing
+from sparsegate_server.index.store.codec import write_payload
 from sparsegate_server.index.values import Size
 from sparsegate_server.index.writer import Writer
 from sparsegate_server.index.writes import Step, Writes, digest_of, prepare
@@ -184,7 +185,10 @@ class Collection:
         """
         _check(target)
         step = self._writes.set_payload(target, change)
-        return self._submit(step, request_id, "set_payload", target, change)
+        payload = write_payload(change.payload, "payload")
+        return self._submit(
+            step, request_id, "set_payload", target, change.mode, payload, change.keys
+        )
 
     def submit_create_index(self, field: str, kind: FieldKind) -> Future[WriteResult]:
         """Declares a payload index.
@@ -319,8 +323,7 @@ class Collection:
     def optimize(self) -> None:
         """Seals, and merges each shard to one segment without dead documents."""
         self.seal()
-        while self._sealing.merge(whole=True):
-            pass
+        self._sealing.merge(whole=True)
         while self._sealing.index():
             pass
 

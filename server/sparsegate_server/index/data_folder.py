@@ -4,7 +4,6 @@ LOCK                held by the process that serves the folder
 ALIASES             other names of collections, replaced in one step
 collections/NAME    a collection; a folder appears and disappears with one rename
 snapshots/NAME      archives of a collection; they outlive it
-snapshots/.*        archives that are being received
 """
 
 from __future__ import annotations
@@ -54,7 +53,10 @@ class DataFolder:
                 raise
 
     def close(self) -> None:
-        os.close(self._lock)
+        """Lets go of the lock. Idempotent."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def names(self) -> list[str]:
         """Of all collections."""
@@ -106,10 +108,6 @@ class DataFolder:
             sync_folder(self._snapshots)
             return folder
 
-    def incoming(self) -> Path:
-        """A path for an archive that is being received; a leftover is deleted at the next start."""
-        return self._snapshots / f"{_UNFINISHED}{uuid.uuid4().hex}"
-
     def _locked(self) -> int:
         number = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -139,8 +137,6 @@ class DataFolder:
         """Deletes what was being made or deleted when the last process ended."""
         for folder in self._collections.glob(f"{_UNFINISHED}*"):
             recovery.remove(folder)
-        for archive in self._snapshots.glob(f"{_UNFINISHED}*"):
-            archive.unlink()
         for folder in self._snapshots.iterdir():
             sweep(folder)
 

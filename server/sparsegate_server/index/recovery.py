@@ -221,9 +221,16 @@ def _mark_dead(
 
 
 def _rows_after(store: Store, number: int, vocabulary: int) -> Iterator[Rows]:
-    """Documents with greater numbers, in pieces, checked."""
+    """Documents with greater numbers, in pieces, checked.
+
+    Raises:
+        CorruptStore: see `_rows`; or a damaged tree that leads in circles.
+    """
     while stored := store.live_after(number, _CHUNK):
-        number = stored[-1].number
+        for each in stored:
+            if each.number <= number:
+                raise schema.damaged(store.path, "its documents are out of order")
+            number = each.number
         yield _rows(store, stored, vocabulary)
 
 
@@ -385,7 +392,7 @@ def _check_store(store: Store) -> str:
     parameters = parameters_of(store)
     for _ in _rows_after(store, 0, parameters.vocabulary):
         pass
-    return ""
+    return "holds two documents with one id" if store.repeats() else ""
 
 
 def _compare(index: Path, store: Store, manifest: Manifest) -> str:

@@ -142,7 +142,8 @@ class Sealing:
         """Merges the segments of one shard that have become too many or too dead.
 
         Args:
-            whole: merge a shard's segments to one, if there are more or any document is dead.
+            whole: merge every shard's segments to one, if there are more or any document is dead;
+                each shard once, however many documents die meanwhile.
 
         Returns:
             Whether there was anything to merge.
@@ -152,14 +153,17 @@ class Sealing:
             StorageFull, DataFolderUnusable.
         """
         with self._merging, self._piece():
+            done = False
             for number, shard in enumerate(self._contents.shards):
                 with self._contents.lock:
                     segments = list(shard.segments)
                 chosen = _all_of(segments) if whole else self._planned(segments)
                 if chosen:
                     self._merge(number, chosen)
-                    return True
-            return False
+                    done = True
+                    if not whole:
+                        break
+            return done
 
     def index(self) -> bool:
         """Makes the columns of one declared field that segments lack, or drops those of fields that

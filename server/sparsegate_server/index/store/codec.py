@@ -19,8 +19,14 @@ from sparsegate_server.index.forward import Forward, indptr_of
 from sparsegate_server.types import Payload
 
 _WEIGHT_BYTES: Final = 4
+# Sorted, because the same message gives its fields in another order to another process, and a
+# retried request must be known again.
 _encoder: Final = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
+    ensure_ascii=False,
+    allow_nan=False,
+    separators=(",", ":"),
+    check_circular=False,
+    sort_keys=True,
 )
 
 

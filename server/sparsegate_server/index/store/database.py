@@ -189,9 +189,12 @@ class Store:
     def tombstones(self) -> list[tuple[int, int]]:
         """Numbers of dead documents, ascending, and when they died."""
         with self._reader() as reader:
-            return reader.execute(
+            rows = reader.execute(
                 "SELECT number, sequence FROM tombstones ORDER BY number"
             ).fetchall()
+        if not all(type(sequence) is int for _, sequence in rows):
+            raise schema.damaged(self.path, "it has a tombstone without a date")
+        return rows
 
     def live_after(self, number: int, limit: int = -1) -> list[Stored]:
         """Documents with a greater number that are not dead, ascending; at most `limit` of them."""
@@ -202,6 +205,13 @@ class Store:
         )
         with self._reader() as reader:
             return [Stored(*row) for row in reader.execute(query, (number, limit))]
+
+    def repeats(self) -> bool:
+        """Whether two live documents have one key, as no write leaves them. Reads all keys."""
+        with self._reader() as reader:
+            query = "SELECT count(*) > count(DISTINCT key) FROM live"
+            (repeated,) = reader.execute(query).fetchone()
+        return bool(repeated)
 
     def greatest_number(self) -> int:
         """Of all documents; 0 if there are none."""

@@ -98,7 +98,8 @@ def connect(path: Path, *, writable: bool = False) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         connection.close()
         raise DataFolderUnusable(f"cannot open {path}: {error}", field="index.folder") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # SQLite quotes a damaged schema in what it says, as it is.
         connection.close()
         raise damaged(path, str(error)) from error
     except BaseException:
@@ -124,6 +125,8 @@ def explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise damaged(path, str(error)) from error
     except sqlite3.DatabaseError as error:
         raise _explanation(path, error) from error
 
@@ -163,3 +166,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             " made it",
             field="index.folder",
         )
+    if not tables(connection) >= set(TABLES):
+        raise damaged(path, "it has other tables than ours")
+
+
+def tables(connection: sqlite3.Connection) -> set[str]:
+    """The statements that made what is in a database."""
+    return {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master") if sql}
