@@ -171,7 +171,7 @@ SEAMS: dict[str, tuple[Any, str, int]] = {
     "seal": (sealing.Sealing, "_install", 8),
     "merge": (sealing.Sealing, "_merge", 6),
     "swap": (sealing.Sealing, "_swap", 16),
-    "columns": (sealing.Sealing, "_exchange", 6),
+    "columns": (sealing.Sealing, "_exchange", 4),
     "deletion": (sealing.Sealing, "_delete", 10),
     "snapshot": (collection_module, "write_archive", 3),
     "copy for a snapshot": (archive, "_compact", 3),

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -381,6 +382,9 @@ class Collection:
         if self._maintenance is None:
             return
         most = _CROWDED * self._tuning.tail_documents
+        if self._contents.tail_rows() >= most:
+            # Writes that failed fill the tails, too, and wake nobody.
+            self._maintenance.sealing.wake(self._seal_job)
         with self._room:
             if self._room.wait_for(
                 lambda: self._contents.tail_rows() < most, timeout=_PATIENCE_SECONDS
@@ -410,11 +414,18 @@ class Collection:
             self._graves = [each for each in self._graves if each.sequence > oldest]
         for each in due:
             for start in range(0, len(each.numbers), _PURGED_AT_ONCE):
-                numbers = each.numbers[start : start + _PURGED_AT_ONCE].tolist()
+                some = Dropped(each.sequence, each.numbers[start : start + _PURGED_AT_ONCE])
                 try:
-                    self._writer.submit(self._writes.purge(numbers))
+                    purged = self._writer.submit(self._writes.purge(some.numbers.tolist()))
                 except SparsegateError:
                     return  # closing: the next start finds them
+                purged.add_done_callback(partial(self._purge_later, some))
+
+    def _purge_later(self, dropped: Dropped, purged: Future[WriteResult]) -> None:
+        """A purge that failed, as when the disk is full, is tried again after a later write."""
+        if purged.exception():
+            with self._digging:
+                self._graves.append(dropped)
 
 
 def _check(target: Target) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,40 +13,89 @@ import pytest
 from numba.core import event
 
 from sparsegate_server import index
-from sparsegate_server.index import kernels
+from sparsegate_server.filters import Contains, FieldKind, Filter, HasId, Match, Range
+from sparsegate_server.index import archive, kernels, recovery
 from sparsegate_server.index.kernels import registry
+from sparsegate_server.operations import (
+    WHOLE,
+    Document,
+    PayloadChange,
+    PayloadMode,
+    SearchOptions,
+)
 
 from .oracle import sparse
 
 
-def test_nothing_compiles_after_warm_up() -> None:
+@pytest.mark.parametrize("vocabulary", [8, 70_000])
+def test_nothing_compiles_after_warm_up(vocabulary: int, tmp_path: Path) -> None:
+    """Term ids of 16 and of 32 bits; every path that reaches a kernel."""
     index.warm_up()
+    folder = tmp_path / "collection"
+    recovery.create(folder, index.Parameters(vocabulary, shards=2), {})
     with event.install_recorder("numba:compile") as recorder:
-        collection = index.Collection(8, shards=2, tail_documents=3)
-        for number in range(30):
-            entries = [
-                index.Entry(each, sparse({int(each) % 8: 1.0}), index.Record(None, {}))
-                for each in (number, number % 7, str(number))
-            ]
-            collection.upsert(entries)
-            collection.delete([number - 4] if number > 4 else [])
-            collection.search(sparse({1: 1.0, 3: 2.0}), 5, with_entries=True)
-        collection.upsert(
-            [index.Entry(each, sparse({1: 1.0}), index.Record(None, {})) for each in range(50)]
-        )
-        collection.score(sparse({1: 1.0}), 3)
-        collection.scroll(3, 10)
-        collection.get([1, "1"])
-    assert collection.size().segments
+        with closing(index.Collection(folder, index.Tuning(tail_documents=3))) as collection:
+            use(collection)
+            assert collection.size().segments
+            collection.snapshot(tmp_path / "archive")
+        with closing(index.Collection(folder)) as collection:
+            read(collection)
+        recovery.rebuild(folder)
+        assert recovery.verify(folder, lambda *_: None)
+        archive.restore(tmp_path / "archive", tmp_path / "restored", {}, most_bytes=2**20)
+        with closing(index.Collection(tmp_path / "restored")) as collection:
+            read(collection)
     assert recorder.buffer == []
 
 
-def test_a_kernel_has_one_signature_and_refuses_any_other() -> None:
+def use(collection: index.Collection) -> None:
+    collection.create_index("n", FieldKind.NUMBER)
+    collection.create_index("$text", FieldKind.TEXT)
+    collection.upsert([Document("always", sparse({1: 1.0}), "a text", {"n": 2, "k": "a"})])
+    for number in range(30):
+        documents = [
+            Document(each, sparse({int(each) % 8: 1.0}), f"text {each}", {"n": int(each), "k": "a"})
+            for each in (number, number % 7, str(number))
+        ]
+        collection.upsert(documents)
+        collection.delete([number - 4] if number > 4 else [])
+        if number % 3 == 0:
+            collection.seal()
+        read(collection)
+    collection.create_index("k", FieldKind.KEYWORD)
+    while collection.merge() or collection.build_indexes():
+        read(collection)
+    collection.set_payload(few, PayloadChange(PayloadMode.MERGE, {"m": 1}))
+    collection.delete(Filter(must=(Match("n", (6,)),)))
+    collection.optimize()
+    read(collection)
+    collection.upsert([Document(each, sparse({1: 1.0})) for each in range(50)])
+
+
+few = Filter(must=(Range("n", gte=1, lte=3),))
+many = Filter(must_not=(HasId((1, "1")),))
+
+
+def read(collection: index.Collection) -> None:
+    query = sparse({1: 1.0, 3: 2.0})
+    for filter in (None, few, many, Filter(must=(Contains("text"), Match("k", ("a",))))):
+        for idf in (False, True):
+            options = SearchOptions(5, threshold=0.1, filter=filter, idf=idf, select=WHOLE)
+            collection.search(query, options)
+            collection.explain(query, "always", options)
+        collection.scroll(3, 10, filter)
+        collection.count(filter)
+    collection.get([1, "1"])
+
+
+def test_a_kernel_has_no_signatures_but_its_own_and_refuses_any_other() -> None:
     index.warm_up()
-    assert all(len(dispatcher.signatures) == 1 for dispatcher, _ in registry._kernels)
+    for dispatcher, signatures in registry._kernels:
+        assert sorted(map(str, dispatcher.signatures)) == sorted(map(str, signatures))
+        assert not dispatcher._can_compile
     wrong = np.zeros(1, np.complex128)
     with pytest.raises(TypeError):
-        kernels.dot(wrong, wrong, wrong, wrong)
+        kernels.find_keys(wrong, wrong, wrong, wrong)
 
 
 COUNT_HITS = """
@@ -78,7 +128,7 @@ def test_the_second_start_loads_what_the_first_compiled(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o077 == 0
     again, hits = warm_up_elsewhere(tmp_path)
     assert again == folder
-    assert hits == [1] * len(hits)
+    assert hits == [len(signatures) for _, signatures in registry._kernels]
 
 
 def test_a_folder_that_cannot_be_made_is_named_and_no_obstacle(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from sparsegate_server.errors import InvalidVector, UnknownTerm
 from sparsegate_server.index import kernels
-from sparsegate_server.index.forward import Forward
+from sparsegate_server.index.forward import Forward, term_type
+from sparsegate_server.index.kernels.top_k import offer
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import ALIVE, NO_BAR, Query, Scratch
-from sparsegate_server.index.segment import Segment, merged
-from sparsegate_server.index.tail import Tail
+from sparsegate_server.index.part import ALIVE, NO_BAR, Asked, Query, Scratch
+from sparsegate_server.index.segment import Details, Segment, merged
+from sparsegate_server.index.tail import Rows, Tail
 from sparsegate_server.index.values import Record
 from sparsegate_server.types import MAX_WEIGHT, SparseVector
 
@@ -24,59 +28,82 @@ from .strategies import VOCABULARY, limits, queries, vectors
 
 kernels.warm_up()
 SCRATCH = Scratch()
-RECORD = Record(None, {})
+WIDE = 70_000
+"""A vocabulary whose term ids take 32 bits."""
+
+vocabularies = st.sampled_from([VOCABULARY, WIDE])
+
+
+def forward_of(documents: Sequence[Vector], vocabulary: int = VOCABULARY) -> Forward:
+    return Forward.of(list(map(sparse, documents))).stored(vocabulary)
+
+
+def details(rows: int, born: int = 1) -> Details:
+    nothing = np.zeros(rows, np.uint32)
+    return Details(np.arange(1, rows + 1), np.full(rows, born, np.uint64), nothing, nothing)
 
 
 def segment_of(
-    documents: list[Vector], first_key: int = 0, step: int = 1, born: int = 1
+    documents: Sequence[Vector],
+    *,
+    vocabulary: int = VOCABULARY,
+    first_key: int = 0,
+    step: int = 1,
+    born: int = 1,
 ) -> Segment:
     keys = Keys.of([(first_key + step * row).to_bytes(8, "big") for row in range(len(documents))])
-    return Segment.build(
-        keys,
-        [RECORD] * len(documents),
-        Forward.of(list(map(sparse, documents))),
-        np.full(len(documents), born, np.uint64),
-        VOCABULARY,
-    )
+    forward = forward_of(documents, vocabulary)
+    return Segment.build(keys, details(len(documents), born), forward, vocabulary)
 
 
-def asked(query: Vector, limit: int, sequence: int = 1) -> Query:
+def asked(query: Vector, limit: int, sequence: int = 1, vocabulary: int = VOCABULARY) -> Asked:
+    """The query, spread over a table of its own."""
     vector = sparse(query)
-    return Query(vector.indices, vector.values, VOCABULARY, limit, np.uint64(sequence))
+    table = np.zeros(vocabulary, np.float64)
+    table[vector.indices] = vector.values
+    wanted = Query(vector.indices, vector.values, vocabulary, limit, np.uint64(sequence))
+    return Asked(wanted, table, SCRATCH.accumulator)
 
 
 def found(
-    segment: Segment, query: Vector, limit: int, bar: np.float32 = NO_BAR, sequence: int = 1
+    segment: Segment,
+    query: Vector,
+    limit: int,
+    bar: np.float32 = NO_BAR,
+    sequence: int = 1,
+    allowed: BitMap | None = None,
+    vocabulary: int = VOCABULARY,
 ) -> list[tuple[int, float]]:
-    candidates = segment.search(asked(query, limit, sequence), bar, SCRATCH)
+    candidates = segment.search(asked(query, limit, sequence, vocabulary), bar, allowed)
     assert not SCRATCH.accumulator.any()
     pairs = zip(candidates.rows.tolist(), candidates.scores.tolist(), strict=True)
     return sorted(pairs, key=lambda hit: (-hit[1], hit[0]))
 
 
-def scanned(documents: list[Vector], query: Vector) -> dict[int, float]:
-    tail = Tail()
-    forward = Forward.of(list(map(sparse, documents)))
-    tail.reserve(len(documents), len(forward.terms))
-    keys = [bytes([row]) for row in range(len(documents))]
-    tail.append(keys, [RECORD] * len(documents), forward, 1)
-    candidates = tail.view().search(asked(query, 1), NO_BAR, SCRATCH)
-    assert not SCRATCH.table(VOCABULARY).any()
+def best(documents: dict[int, Vector], query: Vector, limit: int) -> list[tuple[int, float]]:
+    scored = [(row, oracle.score(query, vector)) for row, vector in documents.items()]
+    hits = [(row, score) for row, score in scored if score is not None]
+    return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:limit]
+
+
+def scanned(documents: Sequence[Vector], query: Vector) -> dict[int, float]:
+    tail = Tail(term_type(VOCABULARY))
+    count = len(documents)
+    keys = [bytes([row]) for row in range(count)]
+    records = [Record(None, {})] * count
+    tail.append(Rows(keys, records, [(0, 0)] * count, forward_of(documents), range(count)), 1)
+    candidates = tail.view().search(asked(query, 1), NO_BAR, None)
     return dict(zip(candidates.rows.tolist(), candidates.scores.tolist(), strict=True))
 
 
-def dotted(document: Vector, query: Vector) -> float | None:
-    left, right = sparse(query), sparse(document)
-    total = kernels.dot(left.indices, left.values, right.indices, right.values)
-    return float(np.float32(total)) if total > 0 else None
-
-
-@given(st.lists(vectors, max_size=30), queries, limits)
+@given(st.lists(vectors, max_size=30), queries, limits, vocabularies)
 def test_a_segment_finds_what_the_loop_finds(
-    documents: list[Vector], query: Vector, limit: int
+    documents: list[Vector], query: Vector, limit: int, vocabulary: int
 ) -> None:
-    expected = oracle.search(dict(enumerate(documents)), query, limit)
-    assert found(segment_of(documents), query, limit) == expected
+    segment = segment_of(documents, vocabulary=vocabulary)
+    assert segment.forward.terms.itemsize == (2 if vocabulary == VOCABULARY else 4)
+    expected = best(dict(enumerate(documents)), query, limit)
+    assert found(segment, query, limit, vocabulary=vocabulary) == expected
 
 
 # Added in ascending order the small products vanish one by one, and the sum lies half way between
@@ -91,36 +118,64 @@ def test_products_are_added_in_ascending_term_id() -> None:
         assert oracle.score(ones, document) == expected
         assert found(segment_of([document]), ones, 1) == [(0, expected)]
         assert scanned([document], ones) == {0: expected}
-        assert dotted(document, ones) == expected
 
 
 @given(st.lists(vectors, min_size=1, max_size=30), queries, limits, st.data())
 def test_a_bar_hides_exactly_what_does_not_clear_it(
     documents: list[Vector], query: Vector, limit: int, data: st.DataObject
 ) -> None:
-    everything = oracle.search(dict(enumerate(documents)), query, len(documents))
+    everything = best(dict(enumerate(documents)), query, len(documents))
     bar = data.draw(st.sampled_from([-1.0, 0.0, *(score for _, score in everything)]))
     above = [hit for hit in everything if hit[1] > bar]
     assert found(segment_of(documents), query, limit, np.float32(bar)) == above[:limit]
 
 
-@given(st.lists(vectors, max_size=30), queries, st.sets(st.integers(0, 29)))
-def test_the_dead_are_not_found(documents: list[Vector], query: Vector, dead: set[int]) -> None:
+@given(st.lists(vectors, max_size=30), queries, limits, st.sets(st.integers(0, 29)), st.data())
+def test_neither_the_dead_nor_the_forbidden_are_found(
+    documents: list[Vector], query: Vector, limit: int, dead: set[int], data: st.DataObject
+) -> None:
     segment = segment_of(documents)
-    segment.bury(np.array([row for row in dead if row < len(documents)], np.int64), 1)
-    living = {row: vector for row, vector in enumerate(documents) if row not in dead}
-    assert found(segment, query, 10) == oracle.search(living, query, 10)
+    rows = range(len(documents))
+    segment.bury(np.array(sorted(dead.intersection(rows)), np.int64), 1)
+    allowed = data.draw(st.none() | st.sets(st.sampled_from(rows) if rows else st.nothing()))
+    passing = {
+        row: vector
+        for row, vector in enumerate(documents)
+        if row not in dead and (allowed is None or row in allowed)
+    }
+    mask = None if allowed is None else BitMap(allowed)
+    assert found(segment, query, limit, allowed=mask) == best(passing, query, limit)
 
 
 @given(st.lists(vectors, max_size=20), queries)
-def test_a_forward_scan_and_a_dot_product_give_the_same_bits(
-    documents: list[Vector], query: Vector
-) -> None:
-    expected = {row: oracle.score(query, vector) for row, vector in enumerate(documents)}
-    hits = {row: score for row, score in expected.items() if score is not None}
+def test_a_forward_scan_gives_the_same_bits(documents: list[Vector], query: Vector) -> None:
+    scores = {row: oracle.score(query, vector) for row, vector in enumerate(documents)}
+    hits = {row: score for row, score in scores.items() if score is not None}
     assert scanned(documents, query) == hits
-    for row, score in expected.items():
-        assert dotted(documents[row], query) == score
+    segment = segment_of(documents)
+    rows = np.arange(len(documents), dtype=np.uint32)
+    above = segment.above(asked(query, 1), NO_BAR, rows)
+    assert dict(zip(above.rows.tolist(), above.scores.tolist(), strict=True)) == hits
+    assert above.scored == sum(map(len, documents))
+
+
+@given(
+    st.lists(vectors, max_size=30),
+    st.sets(st.integers(0, VOCABULARY - 1), min_size=1),
+    st.sets(st.integers(0, 29)),
+)
+def test_frequencies_count_the_visible(
+    documents: list[Vector], terms: set[int], dead: set[int]
+) -> None:
+    segment = segment_of(documents)
+    segment.bury(np.array([row for row in dead if row < len(documents)], np.int64), 2)
+    wanted = np.array(sorted(terms), np.uint32)
+    for sequence, gone in ((0, set(range(30))), (1, set[int]()), (2, dead)):
+        expected = [
+            sum(term in vector for row, vector in enumerate(documents) if row not in gone)
+            for term in sorted(terms)
+        ]
+        assert segment.frequencies(wanted, sequence).tolist() == expected
 
 
 def random_documents(count: int) -> list[Vector]:
@@ -140,26 +195,54 @@ def test_windows_join_without_a_seam(documents: int) -> None:
     query = {1: 0.375, 5: 1.0, 11: 2.5}
     segment = segment_of(stored)
     assert len(segment.postings.window_terms) - 1 == -(-documents // kernels.WINDOW)
-    every = oracle.search(dict(enumerate(stored)), query, documents)
+    every = best(dict(enumerate(stored)), query, documents)
     for limit in (1, 10, 10_000, documents):
         assert found(segment, query, limit) == every[:limit]
+    allowed = BitMap(range(0, documents, 3))
+    passing = [hit for hit in every if hit[0] % 3 == 0]
+    assert found(segment, query, 10, allowed=allowed) == passing[:10]
+    dead = np.arange(1, documents, 2)
+    segment.bury(dead, 1)
+    alive = [hit for hit in every if hit[0] % 2 == 0]
+    assert found(segment, query, 1000) == alive[:1000]
+    terms = np.array([1, 5], np.uint32)
+    expected = [sum(term in vector for vector in stored[::2]) for term in (1, 5)]
+    assert segment.frequencies(terms, 1).tolist() == expected
 
 
-@given(st.lists(vectors, max_size=30))
-def test_postings_hold_every_weight_once_in_order(documents: list[Vector]) -> None:
-    postings = segment_of(documents).postings
-    seen: dict[int, list[tuple[int, float]]] = {}
-    for place, term in enumerate(postings.terms.tolist()):
-        span = slice(postings.ranges[place], postings.ranges[place + 1])
-        local_ids, impacts = postings.local_ids[span], postings.impacts[span]
-        seen[term] = list(zip(local_ids.tolist(), impacts.tolist(), strict=True))
-    expected: dict[int, list[tuple[int, float]]] = {}
-    for row, vector in enumerate(documents):
-        for term in sorted(vector):
-            expected.setdefault(term, []).append((row, vector[term]))
-    assert seen == expected
-    assert list(seen) == sorted(seen)
-    assert postings.local_ids.dtype == np.uint16
+def test_blocks_that_cannot_win_hide_nothing() -> None:
+    """Weights over forty orders of magnitude, clustered, so that most blocks are passed over."""
+    random = np.random.default_rng(3)
+    count = 80_000
+    heights = np.repeat(random.uniform(-30, 6, -(-count // 500)), 500)[:count]
+    weights = np.float32(10.0**heights * random.uniform(0.1, 1.0, count)).tolist()
+    terms = random.integers(0, 3, count).tolist()
+    stored: list[Vector] = [
+        {term: min(weight, 1e6), 7: 1e-30} for term, weight in zip(terms, weights, strict=True)
+    ]
+    stored = [{term: float(np.float32(each)) for term, each in row.items()} for row in stored]
+    segment = segment_of(stored)
+    assert (segment.postings.blocks >= 0).any()
+    for query in ({0: 1.0}, {0: 1e-20, 1: 1e6, 7: 1e6}, {0: 1.0, 1: 1.0, 2: 1.0, 7: 1e-45}):
+        rounded = {term: float(np.float32(weight)) for term, weight in query.items()}
+        assert found(segment, rounded, 25) == best(dict(enumerate(stored)), rounded, 25)
+
+
+@settings(deadline=None)  # a helper that is called by itself is compiled by the first call
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), max_size=40), limits)
+def test_the_heap_keeps_the_best_and_of_equals_the_first(offered: list[float], room: int) -> None:
+    scores, rows = np.empty(room, np.float32), np.empty(room, np.uint32)
+    filled = 0
+    for row, score in enumerate(offered):
+        if filled < room or score > scores[0]:
+            filled = offer(scores, rows, filled, np.float32(score), row)
+    kept = zip(rows[:filled].tolist(), scores[:filled].tolist(), strict=True)
+    expected = sorted(enumerate(offered), key=_by_score)[:room]
+    assert sorted(kept, key=_by_score) == expected
+
+
+def _by_score(hit: tuple[int, float]) -> tuple[float, int]:
+    return (-hit[1], hit[0])
 
 
 keys_strategy = st.sets(st.binary(min_size=1, max_size=4)).map(sorted)
@@ -183,6 +266,18 @@ def test_runs_of_keys_merge_in_order(runs: list[list[bytes]]) -> None:
     assert [taken[row] for row in range(len(taken))] == sorted(key for run in runs for key in run)
 
 
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=20), st.data())
+def test_visible_rows_are_those_alive_then(
+    lives: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    born, dead = (np.array([life[at] for life in lives], np.uint64) for at in (0, 1))
+    first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(lives))] * 2)))
+    sequence, limit = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 21))
+    rows = kernels.visible_rows(born, dead, np.uint64(sequence), first, last, limit)
+    alive = [row for row in range(first, last) if lives[row][0] <= sequence < lives[row][1]]
+    assert rows.tolist() == alive[:limit]
+
+
 @settings(max_examples=50)
 @given(
     st.lists(st.lists(vectors, min_size=1, max_size=8), min_size=1, max_size=4),
@@ -193,7 +288,8 @@ def test_a_merge_keeps_the_living_and_their_scores(
     parts: list[list[Vector]], dead: set[tuple[int, int]], query: Vector
 ) -> None:
     segments = [
-        segment_of(part, number, len(parts), born=number + 1) for number, part in enumerate(parts)
+        segment_of(part, first_key=number, step=len(parts), born=number + 1)
+        for number, part in enumerate(parts)
     ]
     living: dict[int, Vector] = {}
     for number, (segment, part) in enumerate(zip(segments, parts, strict=True)):
@@ -202,13 +298,30 @@ def test_a_merge_keeps_the_living_and_their_scores(
         living |= {
             number + len(parts) * row: vector for row, vector in enumerate(part) if row not in rows
         }
-    result = merged(segments, VOCABULARY)
+    outcome = merged(segments, VOCABULARY, 9)
+    dropped = outcome.dropped(segments).tolist()
+    assert len(dropped) == sum(map(len, parts)) - len(living)
+    if not living:
+        assert outcome.segment is None
+        return
+    assert outcome.segment
+    result = outcome.segment
     assert [int.from_bytes(result.key(row), "big") for row in range(result.rows)] == sorted(living)
-    assert (result.dead == ALIVE).all()
-    assert result.born.tolist() == [key % len(parts) + 1 for key in sorted(living)]
-    expected = oracle.search(living, query, 100)
+    assert (result.deaths.dead == ALIVE).all()
+    assert result.details.born.tolist() == [key % len(parts) + 1 for key in sorted(living)]
+    expected = best(living, query, 100)
     hits = found(result, query, 100, sequence=len(parts))
     assert [(int.from_bytes(result.key(row), "big"), score) for row, score in hits] == expected
+
+
+def test_what_dies_during_a_merge_is_dead_after_it() -> None:
+    segments = [segment_of([{1: 1.0}] * 3, first_key=number, step=2) for number in (0, 1)]
+    outcome = merged(segments, VOCABULARY, 9)
+    assert outcome.segment
+    segments[1].bury(np.array([2]), 7)
+    outcome.carry_over(segments)
+    assert outcome.segment.deaths.dead.tolist() == [ALIVE] * 5 + [7]
+    assert outcome.segment.deaths.count == 1
 
 
 def vector(terms: list[int], weights: list[float]) -> SparseVector:
@@ -239,11 +352,12 @@ def test_a_vector_that_must_not_be_stored_is_named(
     assert caught.value.field == f"documents[1].vector.{field}"
 
 
-def read_only(array: NDArray[np.float32]) -> NDArray[np.float32]:
+def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     array.flags.writeable = False
     return array
 
 
 def test_kernels_take_read_only_arrays() -> None:
-    one = vector([1], [2])
-    assert kernels.dot(one.indices, read_only(one.values), one.indices, one.values) == 4.0
+    keys = Keys.of([b"a", b"b"])
+    blob, offsets = read_only(keys.blob.copy()), keys.offsets
+    assert kernels.find_keys(blob, offsets, blob, offsets).tolist() == [0, 1]
