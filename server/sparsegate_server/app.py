@@ -56,7 +56,9 @@ class Gateway:
         self._specs = load_specs(settings.models.repository, settings.models.names)
         self._inference = build_backend(settings, self._specs)
         self._index = EmbeddedBackend(
-            settings.index, most_snapshot_bytes=settings.limits.max_snapshot_bytes
+            settings.index,
+            most_snapshot_bytes=settings.limits.max_snapshot_bytes,
+            most_payload_bytes=settings.limits.max_payload_bytes,
         )
         encoders = build_encoders(self._specs, self._inference, settings)
         self._models = ServedModels(encoders, self._inference)

@@ -214,6 +214,15 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What is known of a collection without waiting for anything."""
+
+    sequence: int
+    documents: int
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     count: int
     sequence: int

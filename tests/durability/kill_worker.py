@@ -151,7 +151,7 @@ def apply(collection: Collection, operation: Operation, snapshots: Path) -> None
         case DeleteIndex(field):
             collection.delete_index(field)
         case Snapshot():
-            collection.snapshot(snapshots / "latest.snapshot")
+            collection.snapshot(lambda: snapshots / "latest.snapshot")
         case Optimize():
             collection.optimize()
 

@@ -168,8 +168,9 @@ def test_a_seal_that_finds_no_room_is_made_up_for(
         _fill(disk / "ballast", leaving=0)
         with pytest.raises(StorageFull):
             collection.seal()
-        assert collection._maintenance
-        collection._maintenance.sealing.wake(collection._seal_job)
+        background = collection._background
+        assert background._maintenance
+        background._maintenance.sealing.wake(background.seal_job)
         eventually(lambda: "no room left" in collection.problem)
         holds(collection, 100)
         free = _free(disk)
@@ -183,6 +184,10 @@ def test_a_seal_that_finds_no_room_is_made_up_for(
         eventually(
             lambda: {each.name for each in index.iterdir()} == read_manifest(index).files | {NAME}
         )
+
+
+def _make(path: Path) -> None:
+    recovery.create(path, Parameters(12), {})
 
 
 def _free(disk: Path) -> int:
@@ -203,23 +208,23 @@ def test_snapshots_and_new_collections_on_a_full_disk_leave_nothing(disk: Path) 
         for leaving in (0, 8 * KIB, 100 * KIB, 300 * KIB):
             _fill(disk / "ballast", leaving=leaving)
             with pytest.raises(StorageFull):
-                collection.snapshot(disk / "archive")
+                collection.snapshot(lambda: disk / "archive")
             if leaving < 50 * KIB:
                 with pytest.raises(SparsegateError), closing(DataFolder(disk / "data")) as folder:
-                    folder.create("new", lambda path: recovery.create(path, Parameters(12), {}))
+                    folder.prepare(_make)
                 with pytest.raises(StorageFull):
                     recovery.rebuild(disk / "c")
             assert not (disk / "archive").exists()
             assert [each.name for each in disk.glob("archive*")] == []
             holds(collection, 100)
         (disk / "ballast").unlink()
-        assert collection.snapshot(disk / "archive").documents == 200
+        assert collection.snapshot(lambda: disk / "archive").documents == 200
 
 
 def test_a_folder_that_cannot_be_written_is_named(disk: Path) -> None:
     data = disk / "data"
     with closing(DataFolder(data)) as folder:
-        path = folder.create("films", lambda path: recovery.create(path, Parameters(12), {}))
+        path = folder.install(folder.prepare(_make), "films")
         with closing(Collection(path)) as collection:
             collection.upsert(pair(0))
     remounted(disk, "ro")

@@ -714,7 +714,9 @@ class ScrollDocumentsResponse(_message.Message):
 
     @_builtins.property
     def next_after(self) -> _common_pb2.DocumentId:
-        """`after` of the next page; not set at the end."""
+        """`after` of the next page; not set at the end. A page whose documents are large may be shorter
+        than the limit, and still not be the last.
+        """
 
     @_builtins.property
     def unindexed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

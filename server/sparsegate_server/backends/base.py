@@ -11,6 +11,7 @@ from sparsegate_server.filters import Condition, FieldKind, Filter
 from sparsegate_server.operations import (
     WHOLE,
     Counted,
+    Counts,
     Document,
     Fetched,
     Page,
@@ -152,6 +153,10 @@ class IndexBackend(Protocol):
         """What was fixed at creation, without waiting."""
         ...
 
+    def counts(self, name: str) -> Counts:
+        """What is known of a collection, without waiting."""
+        ...
+
     async def optimize(self, name: str) -> CollectionStats:
         """Seals the tail, merges each shard to one segment, drops what is dead. Waits for it."""
         ...
@@ -196,8 +201,15 @@ class IndexBackend(Protocol):
         ...
 
     async def get(
-        self, name: str, ids: Sequence[DocumentId], *, select: Selection = WHOLE
-    ) -> Fetched: ...
+        self,
+        name: str,
+        ids: Sequence[DocumentId],
+        *,
+        select: Selection = WHOLE,
+        max_bytes: int = 0,
+    ) -> Fetched:
+        """Raises ReplyTooLarge: more than `max_bytes`, which 0 does not bind."""
+        ...
 
     async def scroll(
         self,
@@ -207,7 +219,10 @@ class IndexBackend(Protocol):
         limit: int,
         filter: Filter | None = None,
         select: Selection = WHOLE,
-    ) -> Page: ...
+        max_bytes: int = 0,
+    ) -> Page:
+        """A page has fewer documents than `limit` where `max_bytes` are not enough for more."""
+        ...
 
     async def count(self, name: str, filter: Filter | None = None) -> Counted: ...
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,22 +17,17 @@ from sparsegate_server.backends.base import (
     AliasChange,
     CollectionConfig,
     CollectionStats,
-    PayloadIndex,
     Snapshot,
 )
-from sparsegate_server.errors import (
-    CollectionExists,
-    CollectionNotFound,
-    ShuttingDown,
-    SparsegateError,
-)
+from sparsegate_server.backends.members import Member, Members, not_found
+from sparsegate_server.errors import ShuttingDown
 from sparsegate_server.filters import FieldKind, Filter
 from sparsegate_server.index import recovery
 from sparsegate_server.index.data_folder import DataFolder
-from sparsegate_server.index.store import schema
 from sparsegate_server.operations import (
     WHOLE,
     Counted,
+    Counts,
     Document,
     Fetched,
     Page,
@@ -50,16 +43,11 @@ from sparsegate_server.operations import (
 from sparsegate_server.settings import Index as IndexSettings
 from sparsegate_server.types import DocumentId, SparseVector
 
-_log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 MOST_SNAPSHOT_BYTES = 2**36
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Member:
-    config: CollectionConfig
-    collection: index.Collection
+_LONG_THREADS = 4
+"""Optimizations, snapshots and restores that run at once."""
 
 
 class EmbeddedBackend:
@@ -71,10 +59,15 @@ class EmbeddedBackend:
     Args:
         settings: folder, threads, tail size.
         most_snapshot_bytes: of a snapshot's store, unpacked.
+        most_payload_bytes: of a payload that has been changed in place; 0 for no limit.
     """
 
     def __init__(
-        self, settings: IndexSettings, *, most_snapshot_bytes: int = MOST_SNAPSHOT_BYTES
+        self,
+        settings: IndexSettings,
+        *,
+        most_snapshot_bytes: int = MOST_SNAPSHOT_BYTES,
+        most_payload_bytes: int = 0,
     ) -> None:
         self._path = settings.folder
         self._threads = settings.threads or os.cpu_count() or 1
@@ -83,17 +76,15 @@ class EmbeddedBackend:
             most_unindexed=settings.max_unindexed_documents,
             threads=self._threads,
             scrub_seconds=settings.scrub_hours * 3600,
+            most_payload_bytes=most_payload_bytes,
         )
         self._most_snapshot_bytes = most_snapshot_bytes
         # Reads and the shards of one read share these threads. An idle engine gives a search all
         # of them; a busy one leaves each search to its own thread, see `fan_out`.
         self._readers = ThreadPoolExecutor(self._threads, "sparsegate-read")
-        # Long work of which one piece at a time is enough; it also keeps collections from being
-        # created, deleted and renamed at once.
-        self._slow = ThreadPoolExecutor(1, "sparsegate-slow")
-        self._members: dict[str, _Member] = {}
-        self._broken: dict[str, SparsegateError] = {}
-        self._opened: DataFolder | None = None
+        self._long = ThreadPoolExecutor(_LONG_THREADS, "sparsegate-long")
+        self._names = ThreadPoolExecutor(1, "sparsegate-names")
+        self._opened: Members | None = None
         self._maintenance: index.Maintenance | None = None
         self._closed = False
 
@@ -104,27 +95,26 @@ class EmbeddedBackend:
         Raises:
             DataFolderLocked, DataFolderUnusable, StorageFull, CorruptStore: of the folder itself.
         """
-        await self._slowly(index.warm_up)
-        self._opened = await self._slowly(lambda: DataFolder(self._path))
+        await self._named(index.warm_up)
+        folder = await self._named(lambda: DataFolder(self._path))
         self._maintenance = index.Maintenance()
-        for name in self._folder.names():
-            try:
-                self._members[name] = await self._slowly(partial(self._open, name))
-            except SparsegateError as error:
-                _log.error("collection %s cannot be read: %s", name, error.message)
-                self._broken[name] = error
+        members = Members(folder, self._open)
+        await self._named(members.open_all)
+        self._opened = members
 
     async def close(self) -> None:
         """Finishes what was begun, refuses the rest, and seals what is new."""
         self._closed = True
-        for executor in (self._readers, self._slow):
+        for executor in (self._readers, self._names):
             await asyncio.to_thread(executor.shutdown)
-        for member in self._members.values():
+        for member in self._opened.all() if self._opened else ():
             await asyncio.to_thread(member.collection.close)
+        # Whatever was long found its collection closed, and leaves the folder alone from here on.
+        await asyncio.to_thread(self._long.shutdown)
         if self._maintenance:
             await asyncio.to_thread(self._maintenance.close)
         if self._opened:
-            self._opened.close()
+            self._opened.folder.close()
 
     # Collections.
 
@@ -134,58 +124,41 @@ class EmbeddedBackend:
         def make(folder: Path) -> None:
             recovery.create(folder, parameters, asdict(config))
 
-        return _stats(await self._slowly(lambda: self._add(config.name, make)), ())
+        return await self._add(config.name, make)
 
     async def get_collection(self, name: str) -> CollectionStats:
         member = self._member(name)
-        return await self._read(lambda: _stats(member, self._aliases_of(member)))
+        return await self._read(lambda: member.stats(self._members.aliases_of(member)))
 
     async def list_collections(self) -> list[CollectionStats]:
-        self._refuse_if_closed()
-        members = [self._members[name] for name in sorted(self._members)]
+        members = self._members
         return await self._read(
-            lambda: [_stats(member, self._aliases_of(member)) for member in members]
+            lambda: [each.stats(members.aliases_of(each)) for each in members.all()]
         )
 
     def problems(self) -> dict[str, str]:
-        return {name: error.message for name, error in sorted(self._broken.items())}
+        return self._members.problems()
 
     async def delete_collection(self, name: str) -> None:
-        def delete() -> None:
-            if name not in self._members and name not in self._broken:
-                raise _not_found(name, "name")
-            aliases = {key: each for key, each in self._folder.aliases.items() if each != name}
-            if aliases != self._folder.aliases:
-                self._folder.set_aliases(aliases)
-            self._broken.pop(name, None)
-            member = self._members.pop(name, None)
-            if member:
-                member.collection.close()
-            self._folder.delete(name)
+        await self._named(lambda: self._members.delete(name))
 
-        await self._slowly(delete)
+    def counts(self, name: str) -> Counts:
+        return self._member(name).collection.counts()
 
     def config(self, name: str) -> CollectionConfig:
         return self._member(name).config
 
     async def optimize(self, name: str) -> CollectionStats:
         member = self._member(name)
-        await asyncio.to_thread(member.collection.optimize)
+        await self._of(member, self._long, member.collection.optimize)
         return await self.get_collection(member.config.name)
 
     async def update_aliases(self, changes: Sequence[AliasChange]) -> list[Alias]:
-        def update() -> None:
-            aliases = dict(self._folder.aliases)
-            for at, change in enumerate(changes):
-                self._apply(change, aliases, f"changes[{at}]")
-            self._folder.set_aliases(aliases)
-
-        await self._slowly(update)
-        return await self.list_aliases()
+        await self._named(lambda: self._members.update_aliases(changes))
+        return self._members.aliases()
 
     async def list_aliases(self) -> list[Alias]:
-        self._refuse_if_closed()
-        return [Alias(*pair) for pair in sorted(self._folder.aliases.items())]
+        return self._members.aliases()
 
     # Documents.
 
@@ -198,32 +171,43 @@ class EmbeddedBackend:
         batch: StreamBatch | None = None,
         config: CollectionConfig | None = None,
     ) -> WriteResult:
-        collection = self._member(name, config).collection
+        member = self._member(name, config)
         return await self._write(
-            lambda: collection.submit_upsert(documents, request_id=request_id, batch=batch)
+            member,
+            lambda: member.collection.submit_upsert(documents, request_id=request_id, batch=batch),
         )
 
     async def stream_position(self, name: str, stream: str) -> int:
-        collection = self._member(name).collection
-        return await self._read(lambda: collection.stream_position(stream))
+        member = self._member(name)
+        return await self._read_of(member, lambda: member.collection.stream_position(stream))
 
     async def delete(self, name: str, target: Target, *, request_id: str = "") -> WriteResult:
-        collection = self._member(name).collection
-        return await self._write(lambda: collection.submit_delete(target, request_id=request_id))
+        member = self._member(name)
+        return await self._write(
+            member, lambda: member.collection.submit_delete(target, request_id=request_id)
+        )
 
     async def set_payload(
         self, name: str, target: Target, change: PayloadChange, *, request_id: str = ""
     ) -> WriteResult:
-        collection = self._member(name).collection
+        member = self._member(name)
         return await self._write(
-            lambda: collection.submit_set_payload(target, change, request_id=request_id)
+            member,
+            lambda: member.collection.submit_set_payload(target, change, request_id=request_id),
         )
 
     async def get(
-        self, name: str, ids: Sequence[DocumentId], *, select: Selection = WHOLE
+        self,
+        name: str,
+        ids: Sequence[DocumentId],
+        *,
+        select: Selection = WHOLE,
+        max_bytes: int = 0,
     ) -> Fetched:
-        collection = self._member(name).collection
-        return await self._read(lambda: collection.get(ids, select))
+        member = self._member(name)
+        return await self._read_of(
+            member, lambda: member.collection.get(ids, select, max_bytes=max_bytes)
+        )
 
     async def scroll(
         self,
@@ -233,21 +217,25 @@ class EmbeddedBackend:
         limit: int,
         filter: Filter | None = None,
         select: Selection = WHOLE,
+        max_bytes: int = 0,
     ) -> Page:
-        collection = self._member(name).collection
-        return await self._read(lambda: collection.scroll(after, limit, filter, select))
+        member = self._member(name)
+        return await self._read_of(
+            member,
+            lambda: member.collection.scroll(after, limit, filter, select, max_bytes=max_bytes),
+        )
 
     async def count(self, name: str, filter: Filter | None = None) -> Counted:
-        collection = self._member(name).collection
-        return await self._read(lambda: collection.count(filter))
+        member = self._member(name)
+        return await self._read_of(member, lambda: member.collection.count(filter))
 
     async def create_payload_index(self, name: str, field: str, kind: FieldKind) -> WriteResult:
-        collection = self._member(name).collection
-        return await self._write(lambda: collection.submit_create_index(field, kind))
+        member = self._member(name)
+        return await self._write(member, lambda: member.collection.submit_create_index(field, kind))
 
     async def delete_payload_index(self, name: str, field: str) -> WriteResult:
-        collection = self._member(name).collection
-        return await self._write(lambda: collection.submit_delete_index(field))
+        member = self._member(name)
+        return await self._write(member, lambda: member.collection.submit_delete_index(field))
 
     # Searches.
 
@@ -259,8 +247,8 @@ class EmbeddedBackend:
         *,
         config: CollectionConfig | None = None,
     ) -> SearchResult:
-        collection = self._member(name, config).collection
-        return await self._read(lambda: collection.search(query, options))
+        member = self._member(name, config)
+        return await self._read_of(member, lambda: member.collection.search(query, options))
 
     async def explain(
         self,
@@ -271,164 +259,106 @@ class EmbeddedBackend:
         *,
         config: CollectionConfig | None = None,
     ) -> Standing:
-        collection = self._member(name, config).collection
-        return await self._read(lambda: collection.explain(query, id, options))
+        member = self._member(name, config)
+        return await self._read_of(member, lambda: member.collection.explain(query, id, options))
 
     # Snapshots.
 
     async def create_snapshot(self, name: str) -> Snapshot:
         member = self._member(name)
         name = member.config.name
-        return await asyncio.to_thread(
-            lambda: snapshots.create(member.collection, self._folder.make_snapshots(name), name)
-        )
+
+        def create() -> Snapshot:
+            folder = self._members.folder.make_snapshots(name)
+            return snapshots.create(member.collection, folder, name)
+
+        return await self._of(member, self._long, create)
 
     async def list_snapshots(self, name: str) -> list[Snapshot]:
-        name = self._known(name)
-        return await self._read(lambda: snapshots.listed(self._folder.snapshots(name), name))
+        def read() -> list[Snapshot]:
+            own = self._members.with_snapshots(name)
+            return snapshots.listed(self._members.folder.snapshots(own), own)
+
+        return await self._read(read)
 
     async def delete_snapshot(self, name: str, snapshot: str) -> None:
         path = await self.snapshot_path(name, snapshot)
-        await self._slowly(lambda: snapshots.delete(path))
+        await self._read(lambda: snapshots.delete(path))
 
     async def snapshot_path(self, name: str, snapshot: str) -> Path:
-        name = self._known(name)
-        return await self._read(lambda: snapshots.path(self._folder.snapshots(name), snapshot))
+        def find() -> Path:
+            own = self._members.with_snapshots(name)
+            return snapshots.path(self._members.folder.snapshots(own), snapshot)
+
+        return await self._read(find)
 
     async def restore_snapshot(self, name: str, archive: Path) -> CollectionStats:
         def restore(folder: Path) -> None:
             snapshots.restore(archive, folder, name, most_bytes=self._most_snapshot_bytes)
 
-        return _stats(await self._slowly(lambda: self._add(name, restore)), ())
+        return await self._add(name, restore)
 
-    def _add(self, name: str, make: Callable[[Path], None]) -> _Member:
-        """Has a collection made, and opens it. Runs in the one thread that changes names."""
-        self._check_free(name)
-        self._folder.create(name, make)
-        try:
-            member = self._open(name)
-        except SparsegateError as error:
-            self._broken[name] = error
-            raise
-        self._members[name] = member
-        return member
+    async def _add(self, name: str, make: Callable[[Path], None]) -> CollectionStats:
+        """Has a collection made beside the others, which may take long, then gives it its name."""
+        members = self._members
+        await self._named(lambda: members.check_free(name))
+        prepared = await self._in(self._long, lambda: members.folder.prepare(make))
+        return await self._named(lambda: members.install(prepared, name).stats())
 
-    def _open(self, name: str) -> _Member:
-        folder = self._folder.collection(name)
-        try:
-            config = CollectionConfig(**{**recovery.read_config(folder), "name": name})
-        except TypeError as error:
-            raise schema.damaged(folder / schema.FILE, f"its config is none: {error}") from error
-        collection = index.Collection(
+    def _open(self, folder: Path) -> index.Collection:
+        return index.Collection(
             folder,
             self._tuning,
             pool=self._readers if self._threads > 1 else None,
             maintenance=self._maintenance,
         )
-        return _Member(config, collection)
 
-    def _check_free(self, name: str) -> None:
-        if name in self._members or name in self._broken:
-            raise CollectionExists(
-                f"collection {name!r} exists: choose another name or delete it first",
-                field="name",
-            )
-        if name in self._folder.aliases:
-            raise CollectionExists(
-                f"{name!r} is an alias of {self._folder.aliases[name]!r}: choose another name",
-                field="name",
-            )
-
-    def _apply(self, change: AliasChange, aliases: dict[str, str], field: str) -> None:
-        """Raises CollectionExists, CollectionNotFound."""
-        if change.collection is None:
-            aliases.pop(change.alias, None)
-            return
-        if change.alias in self._members or change.alias in self._broken:
-            raise CollectionExists(
-                f"{change.alias!r} is the name of a collection", field=f"{field}.alias"
-            )
-        if change.collection not in self._members:
-            raise _not_found(change.collection, f"{field}.collection")
-        aliases[change.alias] = change.collection
-
-    def _aliases_of(self, member: _Member) -> tuple[str, ...]:
-        pairs = sorted(self._folder.aliases.items())
-        return tuple(alias for alias, name in pairs if name == member.config.name)
-
-    def _known(self, name: str) -> str:
-        """The collection's own name; archives of one that cannot be read, or was deleted, are still
-        to be had under it."""
+    def _member(self, name: str, config: CollectionConfig | None = None) -> Member:
         self._refuse_if_closed()
-        if self._folder.snapshots(name).is_dir():
-            return name
-        return self._member(name).config.name
-
-    def _member(self, name: str, config: CollectionConfig | None = None) -> _Member:
-        """The collection of that name; where `config` is given, the very one that it is of."""
-        self._refuse_if_closed()
-        name = self._folder.aliases.get(name, name)
-        if name in self._broken:
-            raise self._broken[name]
-        member = self._members.get(name)
-        if member is None:
-            raise _not_found(name, "collection")
-        if config is not None and member.config is not config:
-            raise CollectionNotFound(
-                f"collection {name!r} was deleted and made anew meanwhile: send the request again",
-                field="collection",
-            )
-        return member
+        return self._members.get(name, config)
 
     @property
-    def _folder(self) -> DataFolder:
+    def _members(self) -> Members:
         if self._opened is None:
             raise ShuttingDown("the index is not open yet: retry later", retry_after=1.0)
         return self._opened
 
-    async def _write(self, submit: Callable[[], Future[WriteResult]]) -> WriteResult:
+    async def _write(
+        self, member: Member, submit: Callable[[], Future[WriteResult]]
+    ) -> WriteResult:
         """Prepares a write in a thread, then waits for its commit."""
-        return await asyncio.wrap_future(await self._read(submit))
+        submitted = await self._of(member, self._readers, submit)
+        return await self._told(member, asyncio.wrap_future(submitted))
+
+    async def _read_of(self, member: Member, work: Callable[[], _Result]) -> _Result:
+        return await self._of(member, self._readers, work)
+
+    async def _of(
+        self, member: Member, executor: ThreadPoolExecutor, work: Callable[[], _Result]
+    ) -> _Result:
+        return await self._told(member, self._in(executor, work))
+
+    async def _told(self, member: Member, work: Awaitable[_Result]) -> _Result:
+        """The result of work on a collection; whoever meets it closed is told that it was deleted,
+        unless the gateway stops."""
+        try:
+            return await work
+        except ShuttingDown:
+            if self._closed or self._members.holds(member):
+                raise
+            raise not_found(member.config.name) from None
 
     async def _read(self, work: Callable[[], _Result]) -> _Result:
-        self._refuse_if_closed()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        return await self._in(self._readers, work)
 
-    async def _slowly(self, work: Callable[[], _Result]) -> _Result:
+    async def _named(self, work: Callable[[], _Result]) -> _Result:
+        """Work that changes names, or needs them to stay: one at a time."""
+        return await self._in(self._names, work)
+
+    async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
         self._refuse_if_closed()
-        return await asyncio.get_running_loop().run_in_executor(self._slow, work)
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise ShuttingDown("the index is shutting down: retry later")
-
-
-def _not_found(name: str, field: str) -> CollectionNotFound:
-    return CollectionNotFound(
-        f"no collection is named {name!r}: create it first, or list the collections"
-        " to see their names",
-        field=field,
-    )
-
-
-def _stats(member: _Member, aliases: tuple[str, ...]) -> CollectionStats:
-    collection = member.collection
-    size = collection.size()
-    return CollectionStats(
-        config=member.config,
-        sequence=size.sequence,
-        documents=size.documents,
-        segments=size.segments,
-        tail=size.tail,
-        postings=size.postings,
-        tombstones=size.tombstones,
-        index_bytes=size.index_bytes,
-        store_bytes=size.store_bytes,
-        busy=collection.busy,
-        problem=collection.problem,
-        payload_indexes=tuple(
-            PayloadIndex(field, kind, ready)
-            for field, (kind, ready) in collection.indexes().items()
-        ),
-        aliases=aliases,
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -21,42 +22,57 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}" + re.escape(SUFFIX))
 
 def create(collection: index.Collection, folder: Path, name: str) -> Snapshot:
     """Writes an archive of what is committed now; searches and writes go on."""
+    taken: list[Path] = []
+
+    def free() -> Path:
+        taken.append(_free(folder, f"{name}-{collection.counts().sequence}"))
+        return taken[-1]
+
+    collection.snapshot(free)
+    return _described(taken[-1], name)
+
+
+def _free(folder: Path, stem: str) -> Path:
+    """A name that says what and when; the clock may have been set back, so that it may be taken."""
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    sequence = collection.size().sequence
-    path = folder / f"{name}-{sequence}-{moment}{SUFFIX}"
-    number = 1
-    while path.exists():  # the clock may have been set back
+    path, number = folder / f"{stem}-{moment}{SUFFIX}", 1
+    while path.exists():
         number += 1
-        path = folder / f"{name}-{sequence}-{moment}-{number}{SUFFIX}"
-    collection.snapshot(path)
-    return _described(path, name)
+        path = folder / f"{stem}-{moment}-{number}{SUFFIX}"
+    return path
 
 
 def listed(folder: Path, name: str) -> list[Snapshot]:
-    """The newest first; files that are no archives of ours are left out."""
+    """The newest first; files that are no archives of ours, or go meanwhile, are left out."""
     found = []
     if folder.is_dir():
         for path in folder.glob(f"*{SUFFIX}"):
-            try:
+            with suppress(SnapshotRefused, FileNotFoundError):
                 found.append(_described(path, name))
-            except SnapshotRefused:
-                continue
     return sorted(found, key=lambda each: (-each.sequence, -each.created, each.name))
 
 
 def path(folder: Path, snapshot: str) -> Path:
     """Raises SnapshotNotFound, also for names that would lead out of the folder."""
     if not _NAME.fullmatch(snapshot) or not (folder / snapshot).is_file():
-        raise SnapshotNotFound(
-            f"no snapshot is named {snapshot!r}: list them to see their names", field="snapshot"
-        )
+        raise _not_found(snapshot)
     return folder / snapshot
 
 
 def delete(path: Path) -> None:
+    """Raises SnapshotNotFound: it has gone meanwhile."""
     with explained(path.parent):
-        path.unlink()
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            raise _not_found(path.name) from None
         sync_folder(path.parent)
+
+
+def _not_found(snapshot: str) -> SnapshotNotFound:
+    return SnapshotNotFound(
+        f"no snapshot is named {snapshot!r}: list them to see their names", field="snapshot"
+    )
 
 
 def restore(path: Path, folder: Path, name: str, *, most_bytes: int) -> None:

@@ -14,6 +14,7 @@ import os
 import shutil
 import sqlite3
 import struct
+import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -208,7 +209,8 @@ def _adopt(folder: Path, config: Mapping[str, Any]) -> None:
         store.check()
         _check_parameters(store)
         store.begin()
-        store.set_facts(config=dict(config))
+        # An identity of its own: no file of the original's index may be taken for one of its.
+        store.set_facts(config=dict(config), collection=uuid.uuid4().hex)
         store.commit()
     finally:
         store.close()

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final
 
-from sparsegate_server.errors import InvalidRequest, Overloaded, SparsegateError
+from sparsegate_server.errors import InvalidRequest, SparsegateError
 from sparsegate_server.filters import TEXT_FIELD, FieldKind, Filter
 from sparsegate_server.index import kernels, recovery
 from sparsegate_server.index.archive import Archived, write_archive
+from sparsegate_server.index.background import Background
 from sparsegate_server.index.filter import evaluate
 from sparsegate_server.index.filtering import Filtering
+from sparsegate_server.index.graves import Dropped, Graves
 from sparsegate_server.index.hydration import Hydration
-from sparsegate_server.index.maintenance import Job, Maintenance
+from sparsegate_server.index.maintenance import Maintenance
 from sparsegate_server.index.reader import Reader
 from sparsegate_server.index.scrub import Scrub
-from sparsegate_server.index.sealing import Dropped, Sealing
+from sparsegate_server.index.sealing import Sealing
+from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.store.codec import write_payload
 from sparsegate_server.index.values import Size
 from sparsegate_server.index.writer import Writer
@@ -28,6 +30,7 @@ from sparsegate_server.index.writes import Step, Writes, digest_of, prepare
 from sparsegate_server.operations import (
     WHOLE,
     Counted,
+    Counts,
     Document,
     Fetched,
     Page,
@@ -42,11 +45,7 @@ from sparsegate_server.operations import (
 )
 from sparsegate_server.types import DocumentId, SparseVector
 
-_CROWDED: Final = 16
-"""Tails of so many times their size hold writes back until they are sealed."""
-
-_PATIENCE_SECONDS: Final = 30.0
-_PURGED_AT_ONCE: Final = 20_000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +57,14 @@ class Tuning:
         most_unindexed: sealed documents that one filter may read from the store.
         threads: how many threads one search may use, the calling one included.
         scrub_seconds: pause between two readings of all files in the background; 0 for none.
+        most_payload_bytes: of a payload that has been changed in place; 0 for no limit.
     """
 
     tail_documents: int = 1024
     most_unindexed: int = 20_000
     threads: int = 1
     scrub_seconds: float = 0.0
+    most_payload_bytes: int = 0
 
 
 class Collection:
@@ -88,61 +89,78 @@ class Collection:
     ) -> None:
         kernels.warm_up()
         self.folder = folder
-        self._tuning = tuning
         opened = recovery.open_folder(folder, threads=tuning.threads)
         self.parameters = opened.parameters
         self._store, self._contents = opened.store, opened.contents
-        self._hydration = Hydration(self._store)
-        filtering = Filtering(
-            self._hydration, tuning.most_unindexed, texts=self.parameters.keep_text
-        )
+        hydration = Hydration(self._store)
+        filtering = Filtering(hydration, tuning.most_unindexed, texts=self.parameters.keep_text)
         self._reader = Reader(
             self._contents.published,
             filtering,
-            self._hydration,
+            hydration,
             vocabulary=self.parameters.vocabulary,
             pool=pool,
         )
+        self._writes = Writes(
+            self._store,
+            self._contents,
+            filtering,
+            hydration,
+            most_payload_bytes=tuning.most_payload_bytes,
+        )
+        self._graves = Graves(
+            self._contents.published,
+            lambda numbers: self._writer.submit(self._writes.purge(numbers), grows=False),
+        )
+        index = folder / recovery.INDEX
         self._sealing = Sealing(
-            folder / recovery.INDEX,
+            index,
             opened.manifest,
             self._contents,
-            self._hydration,
+            hydration,
             tail_documents=tuning.tail_documents,
-            dropped=self._drop,
+            dropped=self._graves.drop,
         )
-        self._writes = Writes(self._store, self._contents, filtering, self._hydration)
-        self._maintenance = maintenance
-        self._seal_job = Job(f"sealing {folder.name}", self._seal_if_due)
-        self._merge_job = Job(f"merging {folder.name}", self._merge_or_index)
-        self._scrub = Scrub(folder / recovery.INDEX, lambda: self._sealing.manifest)
-        self._scrub_job = Job(f"scrubbing {folder.name}", self._scrub_step)
-        self._room = threading.Condition()
-        self._graves: list[Dropped] = []
-        self._digging = threading.Lock()
+        self._scrub = Scrub(index, lambda: self._sealing.manifest)
+        self._background = Background(
+            folder.name,
+            self._sealing,
+            self._scrub,
+            maintenance,
+            tail_rows=self._contents.tail_rows,
+            tail_documents=tuning.tail_documents,
+            scrub_seconds=tuning.scrub_seconds,
+            sealed=self._store.checkpoint,
+        )
+        self._archiving = threading.Lock()
         self._writer = Writer(
-            self._store, self._contents, ready=self._wait_for_room, written=self._after_writes
+            self._store,
+            self._contents,
+            ready=self._background.wait_for_room,
+            written=self._after_writes,
         )
-        if len(opened.orphans):
-            self._drop(Dropped(self._contents.sequence, opened.orphans))
-        if maintenance:
-            maintenance.sealing.wake(self._seal_job)
-            maintenance.merging.wake(self._merge_job)
-            self._schedule_scrub()
+        self._graves.drop(Dropped(self._contents.sequence, opened.orphans))
+        self._background.start()
 
-    def close(self) -> None:
-        """Finishes the writes that have begun and seals what is new, so that the next start has
-        nothing to replay."""
+    def close(self, *, seal: bool = True) -> None:
+        """Finishes the writes that have begun, ends all background work, and seals what is new, so
+        that the next start has nothing to replay.
+
+        Args:
+            seal: not worth it when the collection is to be deleted.
+        """
+        self._background.release()
         self._writer.close()
-        if self._maintenance:
-            self._maintenance.sealing.forget(self._seal_job)
-            self._maintenance.merging.forget(self._merge_job)
-            self._maintenance.merging.forget(self._scrub_job)
+        self._background.stop()
         try:
-            self._sealing.seal()
-        except SparsegateError:
-            pass  # all of it is in the store
+            if seal:
+                self._sealing.seal()
+        except SparsegateError as error:
+            _log.warning(
+                "%s was not sealed: %s", self.folder, error.message
+            )  # the store has it all
         finally:
+            self._sealing.close()
             self._store.close()
 
     # Writes. Each comes as a step of the writer and as a call that waits for it.
@@ -161,7 +179,10 @@ class Collection:
             InvalidVector, UnknownTerm, InvalidDocument: a document that cannot be stored.
         """
         prepared = prepare(
-            documents, self.parameters.vocabulary, keep_text=self.parameters.keep_text
+            documents,
+            self.parameters.vocabulary,
+            keep_text=self.parameters.keep_text,
+            with_digest=bool(request_id),
         )
         step = self._writes.once(self._writes.upsert(prepared), request_id, prepared.digest)
         return self._writer.submit(self._writes.in_stream(step, batch) if batch else step)
@@ -174,7 +195,8 @@ class Collection:
             InvalidFilter: a filter that cannot be understood.
         """
         _check(target)
-        return self._submit(self._writes.delete(target), request_id, "delete", target)
+        step = self._writes.delete(target)
+        return self._submit(step, request_id, "delete", target, grows=False)
 
     def submit_set_payload(
         self, target: Target, change: PayloadChange, *, request_id: str = ""
@@ -186,7 +208,7 @@ class Collection:
         """
         _check(target)
         step = self._writes.set_payload(target, change)
-        payload = write_payload(change.payload, "payload")
+        payload = write_payload(change.payload)
         return self._submit(
             step, request_id, "set_payload", target, change.mode, payload, change.keys
         )
@@ -200,11 +222,11 @@ class Collection:
         """
         if field == TEXT_FIELD and not self.parameters.keep_text:
             raise InvalidRequest("the collection keeps no texts to index", field="field")
-        return self._writer.submit(self._writes.create_index(field, kind))
+        return self._change_indexes(self._writes.create_index(field, kind))
 
     def submit_delete_index(self, field: str) -> Future[WriteResult]:
         """Raises InvalidFilter: not the path of a field."""
-        return self._writer.submit(self._writes.delete_index(field))
+        return self._change_indexes(self._writes.delete_index(field))
 
     def upsert(
         self,
@@ -245,9 +267,11 @@ class Collection:
         self._refuse_if_damaged()
         return self._reader.explain(query, document_id, options)
 
-    def get(self, document_ids: Sequence[DocumentId], select: Selection = WHOLE) -> Fetched:
+    def get(
+        self, document_ids: Sequence[DocumentId], select: Selection = WHOLE, *, max_bytes: int = 0
+    ) -> Fetched:
         self._refuse_if_damaged()
-        return self._reader.get(document_ids, select)
+        return self._reader.get(document_ids, select, max_bytes=max_bytes)
 
     def scroll(
         self,
@@ -255,31 +279,36 @@ class Collection:
         limit: int,
         filter: Filter | None = None,
         select: Selection = WHOLE,
+        *,
+        max_bytes: int = 0,
     ) -> Page:
         self._refuse_if_damaged()
-        return self._reader.scroll(after, limit, filter, select)
+        return self._reader.scroll(after, limit, filter, select, max_bytes=max_bytes)
 
     def count(self, filter: Filter | None = None) -> Counted:
         self._refuse_if_damaged()
         return self._reader.count(filter)
 
     def size(self) -> Size:
-        with self._contents.lock:
-            view = self._contents.published.view
-            segments = sum(len(shard.segments) for shard in self._contents.shards)
-            tail = sum(part.rows for part in view.parts) - sum(
-                each.rows for shard in self._contents.shards for each in shard.segments
-            )
+        """The collection in numbers; looks at its files."""
+        view = self._contents.published.view
+        counts = self.counts()
         return Size(
             view.sequence,
             view.documents,
-            segments,
-            tail,
+            counts.segments,
+            sum(part.rows for part in view.parts if not isinstance(part, Segment)),
             sum(part.stored_weights for part in view.parts),
             sum(part.rows for part in view.parts) - view.documents,
             recovery.index_bytes(self.folder),
             self._store.bytes(),
         )
+
+    def counts(self) -> Counts:
+        """What is cheap to know, without waiting for anything."""
+        view = self._contents.published.view
+        segments = sum(isinstance(part, Segment) for part in view.parts)
+        return Counts(view.sequence, view.documents, segments)
 
     def indexes(self) -> dict[str, tuple[FieldKind, bool]]:
         """Declared payload indexes, and whether they are ready."""
@@ -293,25 +322,18 @@ class Collection:
     @property
     def busy(self) -> bool:
         """Whether there is background work left."""
-        if self._maintenance is None:
-            return False
-        return self._maintenance.sealing.busy(self._seal_job) or self._maintenance.merging.busy(
-            self._merge_job
-        )
+        return self._background.busy
 
     @property
     def problem(self) -> str:
         """Why background work fails, "" while it does not."""
-        damage = self._scrub.damage.message if self._scrub.damage else ""
-        return damage or self._seal_job.problem or self._merge_job.problem
+        return self._background.problem
 
     # Background work, by hand.
 
     def seal(self) -> bool:
         """Makes the new documents segments. Returns whether there were any."""
-        done = self._sealing.seal()
-        self._make_room()
-        return done
+        return self._background.seal()
 
     def merge(self) -> bool:
         """One merge, if one is due."""
@@ -328,104 +350,34 @@ class Collection:
         while self._sealing.index():
             pass
 
-    def snapshot(self, path: Path) -> Archived:
-        """Writes an archive of all that is committed now to a new file."""
-        return write_archive(self._store, path)
+    def snapshot(self, path: Callable[[], Path]) -> Archived:
+        """Writes an archive of all that is committed now to a new file, one at a time.
 
-    def _submit(self, step: Step, request_id: str, *parts: object) -> Future[WriteResult]:
-        return self._writer.submit(self._writes.once(step, request_id, digest_of(*parts)))
+        Args:
+            path: names the file, when its turn has come.
+        """
+        with self._archiving:
+            return write_archive(self._store, path())
+
+    def _submit(
+        self, step: Step, request_id: str, *parts: object, grows: bool = True
+    ) -> Future[WriteResult]:
+        once = self._writes.once(step, request_id, digest_of(*parts))
+        return self._writer.submit(once, grows=grows)
+
+    def _change_indexes(self, step: Step) -> Future[WriteResult]:
+        changed = self._writer.submit(step, grows=False)
+        changed.add_done_callback(lambda _: self._background.wake_merging())
+        return changed
 
     def _after_writes(self) -> None:
-        self._wake()
-        self._purge()
-
-    def _wake(self) -> None:
-        if self._maintenance is None:
-            return
-        if self._sealing.due():
-            self._maintenance.sealing.wake(self._seal_job)
-        if not self._contents.indexes.keys() <= self._contents.published.view.indexes.keys():
-            self._maintenance.merging.wake(self._merge_job)
-
-    def _seal_if_due(self) -> bool:
-        if not self._sealing.due() and not self._sealing.interrupted:
-            return False
-        self._sealing.seal()
-        self._make_room()
-        self._store.checkpoint()
-        if self._maintenance:
-            self._maintenance.merging.wake(self._merge_job)
-        return True
-
-    def _merge_or_index(self) -> bool:
-        return self._sealing.merge() or self._sealing.index()
-
-    def _schedule_scrub(self) -> None:
-        if self._maintenance and self._tuning.scrub_seconds:
-            self._scrub.begin()
-            self._maintenance.merging.wake(self._scrub_job, self._tuning.scrub_seconds)
-
-    def _scrub_step(self) -> bool:
-        if self._scrub.damage:
-            return False
-        more = self._scrub.step()
-        if not more:
-            self._schedule_scrub()
-        return more
+        self._background.after_write()
+        self._graves.purge()
 
     def _refuse_if_damaged(self) -> None:
-        if self._scrub.damage:
-            raise self._scrub.damage
-
-    def _wait_for_room(self) -> None:
-        """Holds writes back while the tails are too long to be searched fast."""
-        if self._maintenance is None:
-            return
-        most = _CROWDED * self._tuning.tail_documents
-        if self._contents.tail_rows() >= most:
-            # Writes that failed fill the tails, too, and wake nobody.
-            self._maintenance.sealing.wake(self._seal_job)
-        with self._room:
-            if self._room.wait_for(
-                lambda: self._contents.tail_rows() < most, timeout=_PATIENCE_SECONDS
-            ):
-                return
-        raise Overloaded(
-            f"{most} documents wait to be sealed ({self.problem or 'the disk is slow'}):"
-            " retry later",
-            retry_after=5.0,
-        )
-
-    def _make_room(self) -> None:
-        with self._room:
-            self._room.notify_all()
-
-    def _drop(self, dropped: Dropped) -> None:
-        if len(dropped.numbers):
-            with self._digging:
-                self._graves.append(dropped)
-            self._purge()
-
-    def _purge(self) -> None:
-        """Has the store forget the documents that nobody can see any more."""
-        oldest = self._contents.published.oldest()
-        with self._digging:
-            due = [each for each in self._graves if each.sequence <= oldest]
-            self._graves = [each for each in self._graves if each.sequence > oldest]
-        for each in due:
-            for start in range(0, len(each.numbers), _PURGED_AT_ONCE):
-                some = Dropped(each.sequence, each.numbers[start : start + _PURGED_AT_ONCE])
-                try:
-                    purged = self._writer.submit(self._writes.purge(some.numbers.tolist()))
-                except SparsegateError:
-                    return  # closing: the next start finds them
-                purged.add_done_callback(partial(self._purge_later, some))
-
-    def _purge_later(self, dropped: Dropped, purged: Future[WriteResult]) -> None:
-        """A purge that failed, as when the disk is full, is tried again after a later write."""
-        if purged.exception():
-            with self._digging:
-                self._graves.append(dropped)
+        if self._background.damage:
+            # The same error is raised again and again: without the frames that it met before.
+            raise self._background.damage.with_traceback(None)
 
 
 def _check(target: Target) -> None:

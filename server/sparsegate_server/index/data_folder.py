@@ -41,7 +41,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         with explained(path):
-            path.mkdir(parents=True, exist_ok=True)
+            _make_folder(path)
             self._lock = self._locked()
             try:
                 self._collections = self._part(_COLLECTIONS)
@@ -67,25 +67,32 @@ class DataFolder:
     def collection(self, name: str) -> Path:
         return self._collections / name
 
-    def create(self, name: str, make: Callable[[Path], None]) -> Path:
-        """Has `make` fill a new folder; the collection is there once it is complete and durable."""
-        with explained(self.path):
-            unfinished = self._unfinished()
-            try:
+    def prepare(self, make: Callable[[Path], None]) -> Path:
+        """Has `make` fill a new folder, which is no collection yet and is deleted if it fails."""
+        unfinished = self._unfinished()
+        try:
+            with explained(self.path):
                 make(unfinished)
-                unfinished.rename(self.collection(name))
-            except BaseException:
-                recovery.remove(unfinished)
-                raise
+        except BaseException:
+            recovery.remove(unfinished)
+            raise
+        return unfinished
+
+    def install(self, prepared: Path, name: str) -> Path:
+        """Makes a prepared folder a collection: it is there, durably, when this returns."""
+        with explained(self.path):
+            prepared.rename(self.collection(name))
             sync_folder(self._collections)
             return self.collection(name)
 
-    def delete(self, name: str) -> None:
+    def discard(self, name: str) -> Path:
+        """Makes a collection's folder none: it is gone, durably, when this returns. What is
+        returned is left to delete."""
         with explained(self.path):
             gone = self._unfinished()
             self.collection(name).rename(gone)
             sync_folder(self._collections)
-            recovery.remove(gone)
+            return gone
 
     def set_aliases(self, aliases: Mapping[str, str]) -> None:
         """All aliases, in one step."""
@@ -152,3 +159,12 @@ class DataFolder:
             )
         aliases: dict[str, str] = json.loads(lines[0])
         return aliases
+
+
+def _make_folder(path: Path) -> None:
+    """Makes a folder and those above it, as far as they are missing, and their names durable."""
+    if path.is_dir():
+        return
+    _make_folder(path.absolute().parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.absolute().parent)

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 _NICENESS: Final = 10
 _RETRY_SECONDS: Final = 1.0
+_LONGEST_RETRY_SECONDS: Final = 60.0
 
 
 class Job:
@@ -34,6 +35,15 @@ class Job:
         self.name = name
         self.problem = ""
         self._work = work
+        self._failures = 0
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next try: none after a success, twice as many after each failure."""
+        if not self._failures:
+            return 0.0
+        doubled = _RETRY_SECONDS * float(2 ** (self._failures - 1))
+        return min(doubled, _LONGEST_RETRY_SECONDS)
 
     def run(self) -> bool:
         """Does one piece. Returns whether there was one."""
@@ -46,12 +56,14 @@ class Job:
             self._fail(f"{type(error).__name__}: {error}")
             raise
         self.problem = ""
+        self._failures = 0
         return done
 
     def _fail(self, why: str) -> None:
         if why != self.problem:  # once, not at every try
             _log.exception("%s fails and is tried again", self.name)
         self.problem = why
+        self._failures = min(self._failures + 1, 10)
 
 
 class Lane:
@@ -97,13 +109,13 @@ class Lane:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while (job := self._next()) is not None:
             try:
-                again, pause = job.run(), 0.0
+                again = job.run()
             except Exception:
-                again, pause = True, _RETRY_SECONDS
+                again = True
             with self._changed:
                 self._running = None
                 if again:
-                    when = time.monotonic() + pause
+                    when = time.monotonic() + job.pause
                     self._woken[job] = min(when, self._woken.get(job, when))
                 self._changed.notify_all()
 

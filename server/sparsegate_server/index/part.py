@@ -135,6 +135,8 @@ class Part(Protocol):
 
     def vector(self, row: int) -> SparseVector: ...
 
-    def sizes(self, rows: NDArray[np.uint32]) -> tuple[int, int, int]:
-        """Bytes of the texts, bytes of the payloads, and weights of the vectors of `rows`."""
+    def sizes(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Of each row: bytes of the text, bytes of the payload, weights of the vector."""
         ...

@@ -242,7 +242,7 @@ def _rows(store: Store, stored: Sequence[Stored], vocabulary: int) -> Rows:
         forward.check(vocabulary)
         records = [each.record() for each in stored]
         for each in records:
-            codec.write_payload(each.payload, "payload")
+            codec.write_payload(each.payload)
         return Rows(
             [_known(each.key) for each in stored],
             records,

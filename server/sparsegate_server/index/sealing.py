@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.errors import SparsegateError
+from sparsegate_server.errors import ShuttingDown, SparsegateError
 from sparsegate_server.filters import TEXT_FIELD, FieldKind
 from sparsegate_server.index import merge
 from sparsegate_server.index.contents import Contents
@@ -33,6 +33,7 @@ from sparsegate_server.index.files.manifest import (
 )
 from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.match import values_of
+from sparsegate_server.index.graves import Dropped
 from sparsegate_server.index.hydration import Hydration
 from sparsegate_server.index.segment import Merged, Segment, merged
 from sparsegate_server.index.segment_file import (
@@ -46,14 +47,6 @@ from sparsegate_server.index.values import Record
 
 _BATCH = 2_000
 """Documents that are read from the store at a time."""
-
-
-class Dropped(NamedTuple):
-    """Documents that no segment holds any more; no read that is pinned to `sequence` or later needs
-    them."""
-
-    sequence: int
-    numbers: NDArray[np.int64]
 
 
 class _Sealed(NamedTuple):
@@ -101,6 +94,14 @@ class Sealing:
         self._swapping = threading.Lock()
         self._names = itertools.count(_first_free(manifest.files))
         self._made = _Made()
+        self._closed = False
+
+    def close(self) -> None:
+        """Ends the work that is under way, whoever asked for it, at its next step, and returns when
+        it has ended: from then on no file is touched, and the folder may be another's."""
+        self._closed = True
+        with self._sealing, self._merging:
+            pass
 
     @property
     def manifest(self) -> Manifest:
@@ -308,6 +309,7 @@ class Sealing:
         return segment.with_column(name, column, path.name)
 
     def _new_file(self, kind: str) -> Path:
+        self._refuse_if_closed()
         name = f"{next(self._names):08d}.{kind}"
         self._made.names.append(name)
         return self._folder / name
@@ -317,6 +319,7 @@ class Sealing:
         """One piece of work. If it fails, the files that it has made are deleted, lest its retries
         fill the disk."""
         self._made.names.clear()
+        self._refuse_if_closed()
         try:
             with explained(self._folder):
                 yield
@@ -334,6 +337,7 @@ class Sealing:
 
     def _swap(self, manifest: Manifest) -> None:
         """Makes a manifest, whose files are written, the one that holds."""
+        self._refuse_if_closed()
         sync_folder(self._folder)
         fresh = replace(
             manifest,
@@ -342,6 +346,10 @@ class Sealing:
         )
         write_manifest(self._folder, fresh)
         self._manifest = fresh
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ShuttingDown("the collection was closed or deleted meanwhile")
 
     def _delete(self, names: Iterable[str]) -> None:
         for name in names:

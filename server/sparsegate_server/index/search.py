@@ -17,7 +17,7 @@ from sparsegate_server.index.fan_out import fan_out
 from sparsegate_server.index.part import NO_BAR, Asked, Candidates, Part, Query, Scratch
 from sparsegate_server.index.ranking import Ranked, best
 from sparsegate_server.index.view import View
-from sparsegate_server.types import SparseVector
+from sparsegate_server.types import MAX_WEIGHT, SparseVector
 
 Allowed = Mapping[Part, BitMap]
 """Rows by part that may be hits; parts that are missing have none."""
@@ -48,8 +48,8 @@ def checked(query: SparseVector, vocabulary: int) -> SparseVector:
             f"term id {terms[-1]} is outside the vocabulary of {vocabulary} terms",
             field=f"indices[{len(terms) - 1}]",
         )
-    if not ((weights > 0) & np.isfinite(weights)).all():
-        raise InvalidVector("weights must be finite and above 0", field="values")
+    if not ((weights > 0) & (weights <= MAX_WEIGHT)).all():  # a NaN fails both
+        raise InvalidVector(f"weights must be above 0 and at most {MAX_WEIGHT:g}", field="values")
     return SparseVector(terms, weights)
 
 

@@ -239,12 +239,13 @@ class Segment:
     def vector(self, row: int) -> SparseVector:
         return self.forward.row(row)
 
-    def sizes(self, rows: NDArray[np.uint32]) -> tuple[int, int, int]:
-        at = rows.astype(np.int64)
+    def sizes(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         return (
-            int(self.details.text_bytes[at].sum(dtype=np.int64)),
-            int(self.details.payload_bytes[at].sum(dtype=np.int64)),
-            int((self.forward.indptr[at + 1] - self.forward.indptr[at]).sum()),
+            self.details.text_bytes[rows].astype(np.int64),
+            self.details.payload_bytes[rows].astype(np.int64),
+            self.forward.indptr[rows + 1] - self.forward.indptr[rows],
         )
 
 

@@ -237,14 +237,11 @@ class TailView:
     def vector(self, row: int) -> SparseVector:
         return Forward(self.indptr, self.terms, self.weights).row(row)
 
-    def sizes(self, rows: NDArray[np.uint32]) -> tuple[int, int, int]:
-        at = rows.astype(np.int64)
-        sizes = [self.tail.sizes[row] for row in rows.tolist()]
-        return (
-            sum(text for text, _ in sizes),
-            sum(payload for _, payload in sizes),
-            int((self.indptr[at + 1] - self.indptr[at]).sum()),
-        )
+    def sizes(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        stored = np.array([self.tail.sizes[row] for row in rows.tolist()], np.int64).reshape(-1, 2)
+        return stored[:, 0], stored[:, 1], self.indptr[rows + 1] - self.indptr[rows]
 
 
 def _with_room(array: NDArray[_Scalar], used: int, more: int) -> NDArray[_Scalar]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sparsegate_server.errors import ShuttingDown, SparsegateError
 from sparsegate_server.index.contents import Contents
@@ -27,12 +27,18 @@ _LARGEST_GROUP: Final = 64
 """Requests that share a commit; more would delay the first one's answer."""
 
 
+class _Waiting(NamedTuple):
+    step: Callable[[Undo], Any]
+    future: Future[Any]
+    grows: bool
+
+
 class Writer:
     """Runs steps in the order in which they were submitted.
 
     Args:
-        ready: called before each group, outside of the lock; waits while the contents cannot take
-            more, or raises what the group's requests then fail with.
+        ready: called before a group that adds documents, outside of the lock; waits while the
+            contents cannot take more, or raises what these steps then fail with.
         written: called after each group that was committed; must not raise.
     """
 
@@ -48,16 +54,17 @@ class Writer:
         self._contents = contents
         self._ready = ready
         self._written = written
-        self._steps: queue.SimpleQueue[tuple[Callable[[Undo], Any], Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._steps: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="sparsegate-write", daemon=True)
         self._thread.start()
 
-    def submit(self, step: Callable[[Undo], _Result]) -> Future[_Result]:
+    def submit(self, step: Callable[[Undo], _Result], *, grows: bool = True) -> Future[_Result]:
         """A step that has not begun can be cancelled; one that has is finished.
+
+        Args:
+            grows: whether it may add documents.
 
         Raises:
             ShuttingDown: the writer is closed.
@@ -66,7 +73,7 @@ class Writer:
         with self._closing:
             if self._closed:
                 raise ShuttingDown("the collection is closed: retry later")
-            self._steps.put((step, future))
+            self._steps.put(_Waiting(step, future, grows))
         return future
 
     def close(self) -> None:
@@ -86,32 +93,36 @@ class Writer:
                     last = True
                     break
                 group.append(step)
-            running = [(step, future) for step, future in group if _begin(future)]
+            running = [each for each in group if each.future.set_running_or_notify_cancel()]
             if running and self._serve(running):
                 self._written()
             if last:
                 return
 
-    def _serve(self, group: list[tuple[Callable[[Undo], Any], Future[Any]]]) -> bool:
+    def _serve(self, group: list[_Waiting]) -> bool:
         """Whether the group was committed; all its requests have their answers."""
+        group = self._with_room(group)
         try:
-            self._ready()
             with self._contents.lock:
                 results = self._commit(group)
         except BaseException as error:
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(error)
-            if not isinstance(error, SparsegateError):
-                _log.exception("a group of writes failed")
+            _fail(group, error)
             return False
         for future, result in results:
             future.set_result(result)
         return True
 
-    def _commit(
-        self, group: list[tuple[Callable[[Undo], Any], Future[Any]]]
-    ) -> list[tuple[Future[Any], Any]]:
+    def _with_room(self, group: list[_Waiting]) -> list[_Waiting]:
+        """The steps that there is room for."""
+        if any(each.grows for each in group):
+            try:
+                self._ready()
+            except SparsegateError as error:
+                _fail([each for each in group if each.grows], error)
+                return [each for each in group if not each.grows]
+        return group
+
+    def _commit(self, group: list[_Waiting]) -> list[tuple[Future[Any], Any]]:
         """Applies a group and makes it durable and visible; a failed step's future fails at once.
 
         Raises:
@@ -123,12 +134,14 @@ class Writer:
         results: list[tuple[Future[Any], Any]] = []
         self._store.begin()
         try:
-            for step, future in group:
+            for step, future, _ in group:
                 try:
                     results.append((future, self._step(step, undo)))
-                except SparsegateError as error:
+                except Exception as error:
                     if not self._store.in_transaction:
                         raise  # SQLite has given up the whole transaction
+                    if not isinstance(error, SparsegateError):
+                        _log.exception("a write failed")
                     future.set_exception(error)
             if self._store.changed:
                 self._store.set_facts(sequence=contents.sequence, next_number=contents.next_number)
@@ -156,8 +169,12 @@ class Writer:
         return result
 
 
-def _begin(future: Future[Any]) -> bool:
-    return future.set_running_or_notify_cancel()
+def _fail(group: Sequence[_Waiting], error: BaseException) -> None:
+    if not isinstance(error, SparsegateError):
+        _log.error("a group of writes failed", exc_info=error)
+    for each in group:
+        if not each.future.done():
+            each.future.set_exception(error)
 
 
 def _take_back(undo: Undo, mark: int) -> None:

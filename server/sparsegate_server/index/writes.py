@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sparsegate_server.errors import InvalidRequest
+from sparsegate_server.errors import InvalidDocument, InvalidRequest
 from sparsegate_server.filters import FieldKind, Filter
 from sparsegate_server.index import ids
 from sparsegate_server.index.contents import Contents
@@ -39,7 +39,8 @@ class Prepared:
     """Checked and encoded documents of one write, no key twice, in the order they came.
 
     Attributes:
-        digest: of the whole, to tell a retried request from another one with its id.
+        digest: to tell a retried request from another one with its id; empty where that is not
+            asked.
     """
 
     keys: list[bytes]
@@ -49,7 +50,9 @@ class Prepared:
     digest: bytes
 
 
-def prepare(documents: Sequence[Document], vocabulary: int, *, keep_text: bool) -> Prepared:
+def prepare(
+    documents: Sequence[Document], vocabulary: int, *, keep_text: bool, with_digest: bool = True
+) -> Prepared:
     """All of an upsert that needs no lock. The last of several documents with one id wins.
 
     Raises:
@@ -61,21 +64,44 @@ def prepare(documents: Sequence[Document], vocabulary: int, *, keep_text: bool) 
     latest: dict[bytes, int] = {}
     for at, document in enumerate(documents):
         latest[ids.encode(document.id, f"documents[{at}].id")] = at
-    if len(latest) < len(documents):
-        documents = [documents[at] for at in latest.values()]
-        forward = Forward.of([document.vector for document in documents])
+    places = list(latest.values())
+    if len(places) < len(documents):
+        forward = Forward.of([documents[at].vector for at in places])
     records = [
-        Record(document.text if keep_text else None, document.payload) for document in documents
+        Record(documents[at].text if keep_text else None, documents[at].payload) for at in places
     ]
-    return _encoded(list(latest), records, forward.stored(vocabulary))
+    stored = forward.stored(vocabulary)
+    encoded = _encoded(list(latest), records, stored, places)
+    digest = _digest(encoded, [documents[at] for at in places]) if with_digest else b""
+    return Prepared(list(latest), records, stored, encoded, digest)
 
 
-def _encoded(keys: list[bytes], records: list[Record], forward: Forward) -> Prepared:
-    encoded = encode(keys, records, codec.write_vectors(forward), "documents")
+def _encoded(
+    keys: Sequence[bytes], records: Sequence[Record], forward: Forward, places: Sequence[int]
+) -> list[Encoded]:
+    """Args:
+    places: of the documents in the request, for errors.
+    """
+    vectors = codec.write_vectors(forward)
+    encoded = []
+    for at, key, record, vector in zip(places, keys, records, vectors, strict=True):
+        try:
+            encoded.append(encode(key, record, vector))
+        except InvalidDocument as error:
+            raise error.under(f"documents[{at}]") from error
+    return encoded
+
+
+def _digest(encoded: Sequence[Encoded], documents: Sequence[Document]) -> bytes:
+    """Of what a request says. The vector of a text may come out with other bits when the text is
+    encoded again elsewhere, so that only a document without a text is known by its vector."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for each in encoded:
-        digest.update(b"%d %d;" % (len(each.key), each.checksum) + each.key)
-    return Prepared(keys, records, forward, encoded, digest.digest())
+    for each, document in zip(encoded, documents, strict=True):
+        text = document.text
+        content = b"v" + each.vector if text is None else b"t" + text.encode()
+        for part in (each.key, each.payload.encode(), content):
+            digest.update(b"%d;" % len(part) + part)
+    return digest.digest()
 
 
 def digest_of(*parts: object) -> bytes:
@@ -84,11 +110,22 @@ def digest_of(*parts: object) -> bytes:
 
 
 class Writes:
-    """Makes steps. A step runs in the writer's thread, under the lock of the contents."""
+    """Makes steps. A step runs in the writer's thread, under the lock of the contents.
+
+    Args:
+        most_payload_bytes: that a payload may have after a change, as stored; 0 for no limit.
+    """
 
     def __init__(
-        self, store: Store, contents: Contents, filtering: Filtering, hydration: Hydration
+        self,
+        store: Store,
+        contents: Contents,
+        filtering: Filtering,
+        hydration: Hydration,
+        *,
+        most_payload_bytes: int = 0,
     ) -> None:
+        self._most_payload_bytes = most_payload_bytes
         self._store = store
         self._contents = contents
         self._filtering = filtering
@@ -124,7 +161,7 @@ class Writes:
     def set_payload(self, target: Target, change: PayloadChange) -> Step:
         """Raises InvalidRequest: an id that is none. InvalidDocument: a payload that is none."""
         keys = _keys(target)
-        codec.write_payload(change.payload, "payload")
+        codec.write_payload(change.payload)
 
         def step(undo: Undo) -> WriteResult:
             view = self._contents.taken()
@@ -246,7 +283,20 @@ class Writes:
             for record in self._hydration.records(places)
         ]
         forward = Forward.of(vectors).stored(self._contents.vocabulary)
-        return _encoded([part.key(row) for part, row in places], records, forward)
+        keys = [part.key(row) for part, row in places]
+        encoded = _encoded(keys, records, forward, range(len(keys)))
+        for each in encoded:
+            self._check_size(each)
+        return Prepared(keys, records, forward, encoded, b"")
+
+    def _check_size(self, changed: Encoded) -> None:
+        _, size = changed.sizes
+        if self._most_payload_bytes and size > self._most_payload_bytes:
+            raise InvalidDocument(
+                f"the payload of {ids.decode(changed.key)!r} would have {size} bytes, more than the"
+                f" {self._most_payload_bytes} allowed",
+                field="payload",
+            )
 
 
 def _known(places: Sequence[Place | None]) -> list[Place]:

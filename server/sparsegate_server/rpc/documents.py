@@ -76,7 +76,9 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
         ids = self._ids(request.ids)
         config = self._backend.config(request.collection)
         select = selection.of_read(request)
-        fetched = await self._backend.get(request.collection, ids, select=select)
+        fetched = await self._backend.get(
+            request.collection, ids, select=select, max_bytes=self._limits.max_reply_bytes
+        )
         size = len(ids) * DOCUMENT_BYTES
         return await offload(size, replies.found, ids, fetched, config.fingerprint)
 
@@ -146,6 +148,7 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
                 limit=request.limit,
                 filter=filter,
                 select=selection.of_read(request),
+                max_bytes=self._limits.max_reply_bytes,
             )
         size = len(page.documents) * DOCUMENT_BYTES
         return await offload(size, replies.page, page, config.fingerprint)

@@ -36,7 +36,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: search_pb2.SearchRequest, context: Context
     ) -> search_pb2.SearchResponse:
         call = calls.current()
-        job = self._search(request)
+        job = self._search(request, self._limits.max_reply_bytes)
         with clauses_of(request, job.options).blaming():
             found = await self._plan.search(job, timings=call.timings, timeout=call.timeout)
         return await _build(found, request, call.timings)
@@ -46,7 +46,11 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> search_pb2.SearchBatchResponse:
         check_size("searches", len(request.searches), self._limits.max_searches)
         call = calls.current()
-        jobs = [self._item(at, item, call.item_errors) for at, item in enumerate(request.searches)]
+        share = self._limits.max_reply_bytes // max(1, len(request.searches))
+        jobs = [
+            self._item(at, item, call.item_errors, share)
+            for at, item in enumerate(request.searches)
+        ]
         outcomes = await self._plan.search_batch(jobs, timings=call.timings, timeout=call.timeout)
         reply = search_pb2.SearchBatchResponse()
         items = zip(request.searches, jobs, outcomes, strict=True)
@@ -73,12 +77,12 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         reply.timings.CopyFrom(convert.timings_to(call.timings))
         return reply
 
-    def _search(self, request: search_pb2.SearchRequest) -> SearchJob:
+    def _search(self, request: search_pb2.SearchRequest, max_bytes: int) -> SearchJob:
         options = options_from(request, request.limit, self._limits)
         chosen = replace(
             options,
             select=selection.of_search(request),
-            max_bytes=self._limits.max_reply_bytes,
+            max_bytes=max_bytes,
         )
         return SearchJob(convert.query_from(request, self._limits), chosen)
 
@@ -88,10 +92,14 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         return SearchJob(convert.query_from(request, self._limits), options)
 
     def _item(
-        self, at: int, request: search_pb2.SearchRequest, broken: Mapping[int, SparsegateError]
+        self,
+        at: int,
+        request: search_pb2.SearchRequest,
+        broken: Mapping[int, SparsegateError],
+        max_bytes: int,
     ) -> SearchJob | SparsegateError:
         try:
-            return broken.get(at) or self._search(request)
+            return broken.get(at) or self._search(request, max_bytes)
         except SparsegateError as error:
             return error
 

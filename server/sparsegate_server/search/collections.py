@@ -52,7 +52,9 @@ class CollectionPlan:
     ) -> WriteResult:
         """Raises CollectionNotFound, InvalidFilter, UnindexedFilter."""
         written = await self._backend.delete(name, target, request_id=request_id)
-        self._observed(await self._backend.get_collection(name))
+        counts = self._backend.counts(name)
+        own = self._backend.config(name).name
+        self._metrics.collection_changed(own, counts.documents, counts.segments)
         return written
 
     def refuse_taken(self, name: str) -> None:

@@ -145,13 +145,13 @@ class IngestPlan:
     ) -> WriteResult:
         name = config.name
         if not documents:
-            return WriteResult((await self._backend.get_collection(name)).sequence, 0)
+            return WriteResult(self._backend.counts(name).sequence, 0)
         with timings.searching():
             written = await self._backend.upsert(
                 name, documents, request_id=request_id, batch=batch, config=config
             )
-        stats = await self._backend.get_collection(name)
-        self._metrics.collection_changed(name, stats.documents, stats.segments)
+        counts = self._backend.counts(name)
+        self._metrics.collection_changed(name, counts.documents, counts.segments)
         return written
 
 

@@ -37,7 +37,7 @@ def packed(tmp_path: Path) -> Path:
         collection.seal()
         collection.upsert(documents(MODEL))
         collection.delete(list(range(20, 25)))
-        archived = collection.snapshot(tmp_path / "a.snapshot")
+        archived = collection.snapshot(lambda: tmp_path / "a.snapshot")
         assert archived == archive.Archived(4, 20, {"name": "test"})
     return tmp_path / "a.snapshot"
 

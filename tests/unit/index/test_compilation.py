@@ -37,7 +37,7 @@ def test_nothing_compiles_after_warm_up(vocabulary: int, tmp_path: Path) -> None
         with closing(index.Collection(folder, index.Tuning(tail_documents=3))) as collection:
             use(collection)
             assert collection.size().segments
-            collection.snapshot(tmp_path / "archive")
+            collection.snapshot(lambda: tmp_path / "archive")
         with closing(index.Collection(folder)) as collection:
             read(collection)
         recovery.rebuild(folder)

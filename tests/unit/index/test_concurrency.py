@@ -111,7 +111,7 @@ def check_get(collection: Collection) -> None:
 def work_by_hand(collection: Collection) -> None:
     """Beside the work in the background."""
     collection.optimize()
-    collection.snapshot(collection.folder.with_name("snapshot"))
+    collection.snapshot(lambda: collection.folder.with_name("snapshot"))
 
 
 @pytest.mark.parametrize("write", [flip_all, come_and_go, set_payloads])

@@ -64,14 +64,21 @@ def test_a_second_process_is_refused_and_told_who_has_the_folder(tmp_path: Path)
     DataFolder(path).close()
 
 
+def create(folder: DataFolder, name: str) -> Path:
+    return folder.install(folder.prepare(make), name)
+
+
 def test_collections_come_and_go_whole(folder: DataFolder) -> None:
     assert folder.names() == []
-    path = folder.create("films", make)
+    prepared = folder.prepare(make)
+    assert folder.names() == []  # not yet
+    path = folder.install(prepared, "films")
     assert path == folder.collection("films")
     assert folder.names() == ["films"]
     assert recovery.read_config(path) == {}
-    folder.delete("films")
+    gone = folder.discard("films")
     assert folder.names() == []
+    recovery.remove(gone)
     assert list((folder.path / "collections").iterdir()) == []
 
 
@@ -81,22 +88,23 @@ def test_a_collection_that_fails_to_be_made_leaves_nothing(folder: DataFolder) -
         raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError):
-        folder.create("films", fails)
+        folder.prepare(fails)
     assert list((folder.path / "collections").iterdir()) == []
 
 
 def test_a_collection_is_not_put_over_another(folder: DataFolder) -> None:
-    folder.create("films", make)
+    create(folder, "films")
+    other = folder.prepare(lambda path: recovery.create(path, Parameters(5), {"new": 1}))
     with pytest.raises(DataFolderUnusable):
-        folder.create("films", lambda path: recovery.create(path, Parameters(5), {"new": 1}))
+        folder.install(other, "films")
     assert recovery.read_config(folder.collection("films")) == {}
-    assert [path.name for path in (folder.path / "collections").iterdir()] == ["films"]
+    assert folder.names() == ["films"]
 
 
 def test_what_was_half_made_or_half_deleted_is_swept(tmp_path: Path) -> None:
     path = tmp_path / "data"
     with closing(DataFolder(path)) as folder:
-        folder.create("films", make)
+        create(folder, "films")
         make(path / "collections" / ".half")
         (path / "collections" / ".deleted" / "index").mkdir(parents=True)
         archives = folder.make_snapshots("films")
@@ -110,9 +118,9 @@ def test_what_was_half_made_or_half_deleted_is_swept(tmp_path: Path) -> None:
 
 
 def test_archives_outlive_their_collection(folder: DataFolder) -> None:
-    folder.create("films", make)
+    create(folder, "films")
     (folder.make_snapshots("films") / "a.snapshot").touch()
-    folder.delete("films")
+    folder.discard("films")
     assert (folder.snapshots("films") / "a.snapshot").exists()
 
 

@@ -163,7 +163,7 @@ class Life(RuleBasedStateMachine):
     @rule(go_on=st.booleans(), tuning=TUNING)
     def snapshot_and_restore(self, go_on: bool, tuning: Tuning) -> None:
         path = self.new_folder()
-        archived = self.collection.snapshot(path)
+        archived = self.collection.snapshot(lambda: path)
         assert archived == (self.sequence, len(self.model), {"name": self.name})
         restored = self.new_folder()
         archive.restore(path, restored, {"name": "restored"}, most_bytes=10**9)

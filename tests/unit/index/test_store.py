@@ -40,7 +40,7 @@ def encoded(
 ) -> list[Encoded]:
     keys = [b"\0" + number.to_bytes(8, "big") for number in range(len(vectors))]
     records = [Record(text, payload or {"n": 2**63, "f": 0.1})] * len(vectors)
-    return encode(keys, records, codec.write_vectors(forward_of(vectors)), "documents")
+    return list(map(encode, keys, records, codec.write_vectors(forward_of(vectors))))
 
 
 def insert(store: Store, numbers: list[int], version: int = 1) -> list[Encoded]:
@@ -167,10 +167,10 @@ def test_payload_indexes_are_declared_and_dropped(store: Store) -> None:
 def test_a_payload_that_json_cannot_say_is_refused(payload: Payload) -> None:
     with pytest.raises(InvalidDocument) as caught:
         encoded({1: 1.0}, payload=payload)
-    assert caught.value.field == "documents[0].payload"
+    assert caught.value.field == "payload"
     with pytest.raises(InvalidDocument) as caught:
         encoded({1: 1.0}, text="\ud800")
-    assert caught.value.field == "documents[0].text"
+    assert caught.value.field == "text"
 
 
 def test_a_missing_text_is_not_an_empty_one() -> None:

@@ -98,7 +98,7 @@ def write(
     *,
     structural: Collection[str] = (),
 ) -> int:
-    """Writes a file and syncs it; its folder is left to the caller. Returns its size in bytes.
+    """Writes a new file and syncs it; its folder is left to the caller. Returns its size in bytes.
 
     Raises:
         OSError: nothing is left behind then.
@@ -119,7 +119,7 @@ def write(
     blocks = -(-place // _BLOCK)
     size = start + place + 4 * blocks
     prefix = _PREFIX.pack(MAGIC, VERSION, len(header), zlib.crc32(header), 0, size)
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(number, "wb", closefd=False) as file:
             file.write(prefix + header)

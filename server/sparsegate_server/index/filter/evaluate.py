@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,13 +12,14 @@ from sparsegate_server.filters import (
     TEXT_FIELD,
     Condition,
     Contains,
+    FieldKind,
     Filter,
     HasId,
     MinShould,
-    Nested,
 )
 from sparsegate_server.index.filter.check import check, clauses
-from sparsegate_server.index.filter.column import Column
+from sparsegate_server.index.filter.column import Column, FieldCondition
+from sparsegate_server.index.filter.kinds import answers
 from sparsegate_server.index.filter.logic import Bounds, at_least
 from sparsegate_server.index.filter.paths import canonical
 from sparsegate_server.types import DocumentId
@@ -46,31 +47,40 @@ def fields(filter: Filter) -> set[str]:
 
     Fields within a `Nested` are not paths of the document: its own field stands for them.
     """
-    return {field for field, _ in _fields(filter)}
+    return {field for field, _ in _conditions(filter)}
 
 
-def unindexed(filter: Filter, columns_ready: Container[str]) -> tuple[str, ...]:
-    """The fields, sorted, that make `bounds` leave rows open for want of a column.
+def unindexed(filter: Filter, kinds: Mapping[str, FieldKind]) -> tuple[str, ...]:
+    """The fields, sorted, that make `bounds` leave rows open for want of a fitting column.
 
     No column can tell what a `Nested` asks, so that its field is always among them.
+
+    Args:
+        kinds: of the columns that there are, by canonical field path.
     """
     return tuple(
-        sorted({field for field, nested in _fields(filter) if nested or field not in columns_ready})
+        sorted(
+            {
+                field
+                for field, condition in _conditions(filter)
+                if field not in kinds or not answers(kinds[field], condition)
+            }
+        )
     )
 
 
-def _fields(filter: Filter) -> Iterator[tuple[str, bool]]:
-    """Each field with whether it is that of a `Nested`."""
+def _conditions(filter: Filter) -> Iterator[tuple[str, FieldCondition]]:
+    """Each condition on a field, with the field."""
     for _, condition in clauses(filter):
         match condition:
             case Filter():
-                yield from _fields(condition)
+                yield from _conditions(condition)
             case HasId():
                 pass
             case Contains():
-                yield TEXT_FIELD, False
+                yield TEXT_FIELD, condition
             case _:
-                yield canonical(condition.field), isinstance(condition, Nested)
+                yield canonical(condition.field), condition
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,19 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from sparsegate_server.filters import FieldKind, parse_time
+from sparsegate_server.filters import (
+    Condition,
+    Contains,
+    Except,
+    FieldKind,
+    IsEmpty,
+    IsNull,
+    Match,
+    MatchText,
+    Range,
+    TimeRange,
+    parse_time,
+)
 from sparsegate_server.index.filter.match import is_number
 from sparsegate_server.index.filter.points import Point, number_point, time_point
 from sparsegate_server.index.filter.words import words
@@ -43,3 +55,17 @@ def keys_of(kind: FieldKind, value: Any) -> Collection[Key] | None:
         case FieldKind.DATETIME:
             time = parse_time(value) if isinstance(value, str) else None
             return None if time is None else (time_point(time),)
+
+
+def answers(kind: FieldKind, condition: Condition) -> bool:
+    """Whether an index of that kind knows of every value that the condition looks for."""
+    match kind, condition:
+        case _, IsNull() | IsEmpty():
+            return True
+        case FieldKind.TEXT, MatchText() | Contains():
+            return True
+        case (FieldKind.NUMBER, Range()) | (FieldKind.DATETIME, TimeRange()):
+            return True
+        case _, Match(values=values) | Except(values=values):
+            return kind not in DERIVED and all(keys_of(kind, each) is not None for each in values)
+    return False

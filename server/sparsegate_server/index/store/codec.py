@@ -30,22 +30,26 @@ _encoder: Final = json.JSONEncoder(
 )
 
 
-def write_payload(payload: Payload, path: str) -> bytes:
-    """Raises InvalidDocument: a value that JSON cannot say (a NaN, a lone surrogate)."""
+def write_payload(payload: Payload) -> bytes:
+    """The same for all payloads that are equal.
+
+    Raises:
+        InvalidDocument: a value that JSON cannot say (a NaN, a lone surrogate).
+    """
     if not payload:
         return b"{}"
     try:
         return _encoder.encode(payload).encode()
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidDocument(f"cannot be written as JSON: {error}", field=path) from error
+        raise InvalidDocument(f"cannot be written as JSON: {error}", field="payload") from error
 
 
-def write_text(text: str, path: str) -> bytes:
+def write_text(text: str) -> bytes:
     """Raises InvalidDocument: it holds a lone surrogate, so that UTF-8 cannot carry it."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidDocument("is not valid Unicode", field=path) from error
+        raise InvalidDocument("is not valid Unicode", field="text") from error
 
 
 def read_payload(stored: bytes) -> Payload:

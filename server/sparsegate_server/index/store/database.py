@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from sparsegate_server.errors import ShuttingDown
 from sparsegate_server.filters import FieldKind
+from sparsegate_server.index.files.durable import explained
 from sparsegate_server.index.store import schema
 from sparsegate_server.index.store.documents import Encoded, Stored
 from sparsegate_server.index.store.wal import check_log
@@ -44,7 +45,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / schema.FILE
-        check_log(self.path)
+        with explained(folder):
+            check_log(self.path)
         self._writer = schema.connect(self.path, writable=True)
         self._writer.text_factory = bytes
         self._changes_before = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from sparsegate_server.errors import CorruptStore
@@ -55,23 +54,10 @@ class Stored(NamedTuple):
         return Record(text, codec.read_payload(self.payload))
 
 
-def encode(
-    keys: Sequence[bytes], records: Sequence[Record], vectors: Sequence[bytes], field: str
-) -> list[Encoded]:
-    """Raises InvalidDocument: a payload that JSON cannot say, or a text that is not Unicode.
-
-    Args:
-        field: path of the list of documents in the request, for errors.
-    """
-    return [
-        _encoded(key, record, vector, f"{field}[{at}]")
-        for at, (key, record, vector) in enumerate(zip(keys, records, vectors, strict=True))
-    ]
-
-
-def _encoded(key: bytes, record: Record, vector: bytes, path: str) -> Encoded:
-    payload = codec.write_payload(record.payload, f"{path}.payload")
-    text = None if record.text is None else codec.write_text(record.text, f"{path}.text")
+def encode(key: bytes, record: Record, vector: bytes) -> Encoded:
+    """Raises InvalidDocument: a payload that JSON cannot say, or a text that is not Unicode."""
+    payload = codec.write_payload(record.payload)
+    text = None if record.text is None else codec.write_text(record.text)
     return Encoded(
         key,
         codec.checksum(key, text, payload, vector),
