@@ -116,7 +116,7 @@ class Background:
         """Holds a write back while the tails are too long to be searched fast.
 
         Raises:
-            Overloaded: they stayed so. ShuttingDown: the collection is about to close.
+            Overloaded: they stayed so, or cannot be sealed. ShuttingDown: the collection is about to close.
         """
         if self._maintenance is None:
             return
@@ -125,17 +125,19 @@ class Background:
             # Writes that failed fill the tails, too, and have woken nobody.
             self._maintenance.sealing.wake(self.seal_job)
         with self._room:
-            room = self._room.wait_for(
-                lambda: self._closing or self._tail_rows() < most, _PATIENCE_SECONDS
+            self._room.wait_for(
+                lambda: self._closing or self.seal_job.problem or self._tail_rows() < most,
+                _PATIENCE_SECONDS,
             )
-        if not room:
+        if self._tail_rows() < most:
+            return
+        if not self._closing:
             raise Overloaded(
                 f"{most} documents wait to be sealed ({self.problem or 'the disk is slow'}):"
                 " retry later",
                 retry_after=5.0,
             )
-        if self._tail_rows() >= most:
-            raise ShuttingDown("the collection is closed: retry later")
+        raise ShuttingDown("the collection is closed: retry later")
 
     def _seal_if_due(self) -> bool:
         if not self._sealing.due() and not self._sealing.interrupted:

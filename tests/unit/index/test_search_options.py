@@ -227,9 +227,7 @@ def test_too_many_documents_are_not_read_one_by_one(tmp_path: Path) -> None:
         assert collection.delete(small).affected == 3
 
 
-@pytest.mark.parametrize(
-    "select", [Selection(), Selection(text=True), Selection(payload=True), WHOLE]
-)
+@pytest.mark.parametrize("select", [Selection(text=True), Selection(payload=True), WHOLE])
 def test_replies_that_would_be_too_large_are_refused(
     collection: Collection, select: Selection
 ) -> None:
@@ -241,13 +239,39 @@ def test_replies_that_would_be_too_large_are_refused(
     room = 20 * (40 + 1100 * select.text + 1100 * select.payload + 200 * select.vector)
     enough = SearchOptions(20, select=select, max_bytes=room)
     assert len(collection.search(sparse({1: 1.0}), enough).hits) == 20
-    tight = SearchOptions(20, select=select, max_bytes=20 * 40 - 1 + 15_000 * bool(select))
+    assert len(collection.get(list(model), select, max_bytes=room).documents) == 20
+    tight = SearchOptions(20, select=select, max_bytes=15_000)
     with pytest.raises(ReplyTooLarge) as caught:
         collection.search(sparse({1: 1.0}), tight)
     assert caught.value.field == "limit"
     assert "page" in caught.value.message
-    paged = SearchOptions(5, 15, select=select, max_bytes=tight.max_bytes)
+    with pytest.raises(ReplyTooLarge) as caught:
+        collection.get(list(model), select, max_bytes=15_000)
+    assert caught.value.field == "ids"
+    paged = SearchOptions(5, 15, select=select, max_bytes=15_000)
     assert len(collection.search(sparse({1: 1.0}), paged).hits) == 5
+    # The hits alone are never too many.
+    bare = SearchOptions(20, max_bytes=1)
+    assert len(collection.search(sparse({1: 1.0}), bare).hits) == 20
+
+
+@pytest.mark.parametrize("most", [1, 3_000, 15_000])
+def test_pages_hold_what_a_reply_has_room_for(collection: Collection, most: int) -> None:
+    model: Model = {key: Stored({1: 1.0}, "x" * (100 * key)) for key in range(40)}
+    fill(collection, model)
+    seen: Model = {}
+    after = None
+    while True:
+        page = collection.scroll(after, 10, max_bytes=most)
+        assert 1 <= len(page.documents) <= 10
+        texts = sum(len(each.text or "") for each in page.documents)
+        assert texts <= most or len(page.documents) == 1
+        seen |= {each.id: oracle.content(each) for each in page.documents}
+        after = page.next_after
+        if after is None:
+            break
+        assert after == page.documents[-1].id
+    assert seen == model
 
 
 def test_a_collection_that_keeps_no_texts(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from sparsegate_server.filters import (
     Condition,
     Contains,
     Except,
+    FieldKind,
     Filter,
     HasId,
     IsEmpty,
@@ -79,6 +80,30 @@ def test_the_fields_of_a_filter() -> None:
 
 
 def test_the_fields_without_an_index() -> None:
-    assert unindexed(GOOD, {"n", "$text", "a[0]"}) == ('"t.t"', "a.b[].c", "cast")
-    assert unindexed(GOOD, fields(GOOD)) == ("cast",)
-    assert unindexed(Filter(must=(HasId((5,)),)), ()) == ()
+    some = {"n": FieldKind.NUMBER, "$text": FieldKind.TEXT, "a[0]": FieldKind.KEYWORD}
+    assert unindexed(GOOD, some) == ('"t.t"', "a.b[].c", "cast")
+    assert unindexed(Filter(must=(HasId((5,)),)), {}) == ()
+    assert unindexed(Filter(), {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("condition", "answering"),
+    [
+        (Match("f", ("x", "y")), {FieldKind.KEYWORD}),
+        (Match("f", (1, 2.5)), {FieldKind.NUMBER}),
+        (Match("f", (True,)), {FieldKind.BOOL}),
+        (Match("f", ("x", 1)), set()),
+        (Except("f", ("x",)), {FieldKind.KEYWORD}),
+        (MatchText("f", "x"), {FieldKind.TEXT}),
+        (Range("f", gt=1), {FieldKind.NUMBER}),
+        (TimeRange("f", gt=1), {FieldKind.DATETIME}),
+        (IsNull("f"), set(FieldKind)),
+        (IsEmpty("f"), set(FieldKind)),
+        (Nested("f", Filter()), set()),
+    ],
+)
+def test_an_index_of_another_kind_is_none(condition: Condition, answering: set[FieldKind]) -> None:
+    within = Filter(must=(Filter(should=(condition,)),))
+    for kind in FieldKind:
+        expected = () if kind in answering else ("f",)
+        assert unindexed(within, {"f": kind}) == expected
