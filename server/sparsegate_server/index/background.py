@@ -116,7 +116,8 @@ class Background:
         """Holds a write back while the tails are too long to be searched fast.
 
         Raises:
-            Overloaded: they stayed so, or cannot be sealed. ShuttingDown: the collection is about to close.
+            Overloaded: they stayed so, or cannot be sealed.
+            ShuttingDown: the collection is about to close.
         """
         if self._maintenance is None:
             return

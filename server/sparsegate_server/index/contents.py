@@ -6,14 +6,13 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from sparsegate_server.filters import FieldKind
 from sparsegate_server.index import ids
-from sparsegate_server.index.forward import Forward, term_type
+from sparsegate_server.index.forward import term_type
+from sparsegate_server.index.rows import Rows
 from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.shard import Shard, Undo
-from sparsegate_server.index.tail import Rows, Tail
+from sparsegate_server.index.tail import Tail
 from sparsegate_server.index.view import Published, View, dealt
 
 
@@ -95,19 +94,7 @@ class Contents:
         for at, key in enumerate(rows.keys):
             places[self._shard_of(key)].append(at)
         for shard, mine in places.items():
-            self.shards[shard].append(_some(rows, mine), sequence, undo)
+            self.shards[shard].append(rows.take(mine), sequence, undo)
 
     def _shard_of(self, key: bytes) -> int:
         return ids.shard_of(key, len(self.shards))
-
-
-def _some(rows: Rows, places: Sequence[int]) -> Rows:
-    destination = np.full(len(rows.keys), -1)
-    destination[places] = np.arange(len(places))
-    return Rows(
-        [rows.keys[at] for at in places],
-        [rows.records[at] for at in places],
-        [rows.sizes[at] for at in places],
-        Forward.gathered([(rows.forward, destination)], len(places)),
-        [rows.numbers[at] for at in places],
-    )

@@ -9,10 +9,8 @@ snapshots/NAME      archives of a collection; they outlive it
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import uuid
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -20,7 +18,8 @@ from typing import Final
 from sparsegate_server.errors import CorruptStore, DataFolderLocked
 from sparsegate_server.index import recovery
 from sparsegate_server.index.archive import sweep
-from sparsegate_server.index.files.durable import explained, replace_file, sync_folder
+from sparsegate_server.index.files.checked_json import read_checked, write_checked
+from sparsegate_server.index.files.durable import explained, sync_folder
 
 _COLLECTIONS: Final = "collections"
 _SNAPSHOTS: Final = "snapshots"
@@ -97,10 +96,7 @@ class DataFolder:
     def set_aliases(self, aliases: Mapping[str, str]) -> None:
         """All aliases, in one step."""
         with explained(self.path):
-            body = json.dumps(dict(sorted(aliases.items())))
-            replace_file(
-                self.path / _ALIASES, f"{body}\n{zlib.crc32(body.encode()):08x}\n".encode()
-            )
+            write_checked(self.path / _ALIASES, dict(aliases))
             self.aliases = dict(aliases)
 
     def snapshots(self, name: str) -> Path:
@@ -149,15 +145,15 @@ class DataFolder:
 
     def _read_aliases(self) -> dict[str, str]:
         path = self.path / _ALIASES
-        if not path.exists():
+        try:
+            aliases: dict[str, str] = read_checked(path)
+        except FileNotFoundError:
             return {}
-        lines = path.read_bytes().split(b"\n")
-        if len(lines) != 3 or lines[1] != b"%08x" % zlib.crc32(lines[0]):
+        except ValueError as error:
             raise CorruptStore(
-                f"{path} is damaged: delete it, then set the aliases again",
+                f"{path} is damaged ({error}): delete it, then set the aliases again",
                 metadata={"file": str(path)},
-            )
-        aliases: dict[str, str] = json.loads(lines[0])
+            ) from error
         return aliases
 
 

@@ -35,13 +35,12 @@ from sparsegate_server.index.files.manifest import (
     read_manifest,
     write_manifest,
 )
-from sparsegate_server.index.forward import Forward
-from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.segment import Details, Segment
+from sparsegate_server.index.part import ALIVE
+from sparsegate_server.index.rows import Rows
+from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.store import codec, schema
 from sparsegate_server.index.store.database import Store
 from sparsegate_server.index.store.documents import Stored
-from sparsegate_server.index.tail import Rows
 
 INDEX: Final = "index"
 _OURS: Final = re.compile(r"\d{8}\.(segment|column)|" + NAME + r"\.new")
@@ -328,24 +327,8 @@ def _inverted(rows: Rows, parameters: Parameters) -> Iterator[tuple[int, Segment
     for at in sorted(range(len(rows.keys)), key=rows.keys.__getitem__):
         by_shard[ids.shard_of(rows.keys[at], parameters.shards)].append(at)
     for shard, places in by_shard.items():
-        destination = np.full(len(rows.keys), -1)
-        destination[places] = np.arange(len(places))
-        sizes = np.array([rows.sizes[at] for at in places], np.uint32)
-        details = Details(
-            np.array([rows.numbers[at] for at in places], np.int64),
-            np.zeros(len(places), np.uint64),
-            np.ascontiguousarray(sizes[:, 0]),
-            np.ascontiguousarray(sizes[:, 1]),
-        )
-        yield (
-            shard,
-            Segment.build(
-                Keys.of([rows.keys[at] for at in places]),
-                details,
-                Forward.gathered([(rows.forward, destination)], len(places)),
-                parameters.vocabulary,
-            ),
-        )
+        mine = rows.take(places)
+        yield shard, Segment.of(mine, np.zeros(len(places), np.uint64), parameters.vocabulary)
 
 
 def verify(folder: Path, report: Callable[[str, str], object]) -> bool:
@@ -404,7 +387,7 @@ def _compare(index: Path, store: Store, manifest: Manifest) -> str:
         number: (segment, row)
         for segment in segments
         for row, number in enumerate(segment.details.numbers.tolist())
-        if segment.deaths.dead[row] == np.uint64(2**64 - 1)
+        if segment.deaths.dead[row] == ALIVE
     }
     for rows in _rows_after(store, 0, parameters.vocabulary):
         for at, number in enumerate(rows.numbers):

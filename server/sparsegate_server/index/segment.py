@@ -16,6 +16,7 @@ from sparsegate_server.index.forward import Forward
 from sparsegate_server.index.keys import Keys
 from sparsegate_server.index.part import ALIVE, Asked, Candidates
 from sparsegate_server.index.postings import Postings
+from sparsegate_server.index.rows import Rows
 from sparsegate_server.types import SparseVector
 
 _EVERY: NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -94,6 +95,22 @@ class Segment:
         """Inverts documents that are all alive. `keys` must ascend."""
         postings = Postings.of(forward, vocabulary)
         return cls(keys, details, forward, postings, Deaths.none(len(keys)))
+
+    @classmethod
+    def of(cls, rows: Rows, born: NDArray[np.uint64], vocabulary: int) -> Segment:
+        """Inverts rows in key order, which are all alive.
+
+        Args:
+            born: sequence number of the write of each.
+        """
+        sizes = np.array(rows.sizes, np.uint32).reshape(-1, 2)
+        details = Details(
+            np.array(rows.numbers, np.int64),
+            born,
+            np.ascontiguousarray(sizes[:, 0]),
+            np.ascontiguousarray(sizes[:, 1]),
+        )
+        return cls.build(Keys.of(rows.keys), details, rows.forward, vocabulary)
 
     def with_column(self, name: str, column: Column, file: str) -> Segment:
         return replace(

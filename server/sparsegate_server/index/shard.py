@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from sparsegate_server.index.keys import Keys
 from sparsegate_server.index.part import Part
+from sparsegate_server.index.rows import Rows
 from sparsegate_server.index.segment import Segment
-from sparsegate_server.index.tail import Rows, Tail
+from sparsegate_server.index.tail import Tail
 
 Undo = list[Callable[[], None]]
 """What takes a change back, step by step from the last to the first."""

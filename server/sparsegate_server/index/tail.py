@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,26 +14,12 @@ from sparsegate_server.index import kernels
 from sparsegate_server.index.forward import Forward, TermIds
 from sparsegate_server.index.keys import Keys
 from sparsegate_server.index.part import ALIVE, Asked, Candidates
-from sparsegate_server.index.segment import Details, Segment
+from sparsegate_server.index.rows import Rows
+from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.values import Record
 from sparsegate_server.types import SparseVector
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-
-
-class Rows(NamedTuple):
-    """Checked documents of one write, no key twice.
-
-    Attributes:
-        sizes: bytes of each text and of each payload, as stored.
-        numbers: in the store.
-    """
-
-    keys: Sequence[bytes]
-    records: Sequence[Record]
-    sizes: Sequence[tuple[int, int]]
-    forward: Forward
-    numbers: Sequence[int]
 
 
 class Tail:
@@ -124,19 +110,8 @@ class Tail:
         if not rows:
             return None, destination
         forward = Forward(self._indptr[: self.count + 1], self._terms, self._weights)
-        sizes = np.array([self.sizes[row] for row in rows], np.uint32)
-        segment = Segment.build(
-            Keys.of([self.keys[row] for row in rows]),
-            Details(
-                np.array(self.numbers, np.int64)[rows],
-                self._born[rows],
-                np.ascontiguousarray(sizes[:, 0]),
-                np.ascontiguousarray(sizes[:, 1]),
-            ),
-            Forward.gathered([(forward, destination)], len(rows)),
-            vocabulary,
-        )
-        return segment, destination
+        every = Rows(self.keys, self.records, self.sizes, forward, self.numbers)
+        return Segment.of(every.take(rows), self._born[rows], vocabulary), destination
 
     def carry_over(self, segment: Segment, destination: NDArray[np.int64]) -> None:
         """Buries in the sealed segment what has died here meanwhile."""

@@ -15,11 +15,11 @@ from sparsegate_server.index.filter import paths
 from sparsegate_server.index.filtering import Filtering
 from sparsegate_server.index.forward import Forward
 from sparsegate_server.index.hydration import Hydration
+from sparsegate_server.index.rows import Rows
 from sparsegate_server.index.shard import Undo
 from sparsegate_server.index.store import codec
 from sparsegate_server.index.store.database import Store
 from sparsegate_server.index.store.documents import Encoded, encode
-from sparsegate_server.index.tail import Rows
 from sparsegate_server.index.values import Record
 from sparsegate_server.index.view import Place, View
 from sparsegate_server.operations import (

@@ -17,8 +17,9 @@ from sparsegate_server.index.forward import Forward, term_type
 from sparsegate_server.index.kernels.top_k import offer
 from sparsegate_server.index.keys import Keys
 from sparsegate_server.index.part import ALIVE, NO_BAR, Asked, Query, Scratch
+from sparsegate_server.index.rows import Rows
 from sparsegate_server.index.segment import Details, Segment, merged
-from sparsegate_server.index.tail import Rows, Tail
+from sparsegate_server.index.tail import Tail
 from sparsegate_server.index.values import Record
 from sparsegate_server.types import MAX_WEIGHT, SparseVector
 

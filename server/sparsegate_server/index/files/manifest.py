@@ -3,15 +3,13 @@ or a merge happens wholly or not at all."""
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from sparsegate_server.index.files.checked_json import read_checked, write_checked
 from sparsegate_server.index.files.container import Damaged
-from sparsegate_server.index.files.durable import replace_file
 
 NAME: Final = "MANIFEST"
 _FORMAT: Final = 1
@@ -58,21 +56,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         OSError: the old manifest still holds.
     """
-    body = json.dumps({"format": _FORMAT, **asdict(manifest)}, sort_keys=True)
-    content = f"{body}\n{zlib.crc32(body.encode()):08x}\n"
-    replace_file(folder / NAME, content.encode())
+    write_checked(folder / NAME, {"format": _FORMAT, **asdict(manifest)})
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Raises CorruptIndex: it is missing, damaged or of a newer format."""
     path = folder / NAME
     try:
-        lines = path.read_bytes().split(b"\n")
+        facts = read_checked(path)
     except FileNotFoundError:
         raise Damaged(path, "is missing") from None
-    if len(lines) != 3 or lines[1] != b"%08x" % zlib.crc32(lines[0]):
-        raise Damaged(path, "is damaged")
-    facts = json.loads(lines[0])
+    except ValueError as error:
+        raise Damaged(path, f"is damaged ({error})") from error
     if facts.pop("format") != _FORMAT:
         raise Damaged(path, "has a format that this program does not know")
     segments = tuple(SegmentFile(**each) for each in facts.pop("segments"))
