@@ -151,7 +151,7 @@ class DataFolder:
             return {}
         except ValueError as error:
             raise CorruptStore(
-                f"{path} is damaged ({error}): delete it, then set the aliases again",
+                f"{path} is damaged: delete it, then set the aliases again",
                 metadata={"file": str(path)},
             ) from error
         return aliases
