@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
+import itertools
 import json
 import os
 import platform
@@ -38,6 +40,7 @@ from sparsegate_server.index import recovery
 from sparsegate_server.operations import Document, SearchOptions
 
 ROUNDS = 10
+LOADS = 3
 SMALL, LARGE = 100, 1000
 UNSEALED = 5_000
 console = Console()
@@ -62,6 +65,10 @@ class Ours:
             self.collection.upsert(documents)
             seconds.append(time.perf_counter() - begin)
         return seconds
+
+    def close(self) -> None:
+        self.collection.close()
+        self.maintenance.close()
 
     def settle(self) -> None:
         while self.collection.busy:
@@ -95,8 +102,8 @@ class Qdrant:
         self._process.wait()
 
 
-def upserts(ours: Ours, qdrant: Qdrant | None, documents: int) -> int:
-    """Small durable upserts, in turns; returns how many documents each engine has then."""
+def upserts(ours: Ours, qdrant: Qdrant | None, documents: int) -> None:
+    """Small durable upserts, in turns."""
     table = Table(title=f"durable upserts of {SMALL} documents, {documents:,} in {ROUNDS} turns")
     for column in ("engine", "documents/s", "ack p50 ms", "ack p99 ms"):
         table.add_column(column, justify="left" if column == "engine" else "right")
@@ -111,29 +118,45 @@ def upserts(ours: Ours, qdrant: Qdrant | None, documents: int) -> int:
         if seconds:
             table.add_row(name, f"{documents / sum(seconds):,.0f}", *percentiles(seconds, (50, 99)))
     console.print(table)
-    return documents
 
 
-def bulk(ours: Ours, qdrant: Qdrant | None, first: int, last: int) -> None:
-    """A durable bulk load, and whether it slows down as the collection grows."""
-    table = Table(title=f"durable bulk load in batches of {LARGE}, {last - first:,} documents")
+def bulk(ours: Callable[[], Ours], qdrant: Callable[[], Qdrant] | None, documents: int) -> None:
+    """A durable bulk load into a new collection, and whether it slows down as that grows."""
+    table = Table(
+        title=f"durable bulk load in batches of {LARGE}, {documents:,} documents,"
+        f" median of {LOADS} loads (least, most)"
+    )
     for column in ("engine", "documents/s", "last tenth ÷ first tenth", "ack p99 ms"):
         table.add_column(column, justify="left" if column == "engine" else "right")
-    runs = {"sparsegate": ours.upsert(first, last, LARGE)}
-    if qdrant:
-        runs["qdrant-edge, flushed"] = qdrant(
-            "upsert", first=first, last=last, batch=LARGE, flush=True
-        )
-    for name, seconds in runs.items():
-        tenth = max(1, len(seconds) // 10)
-        growth = sum(seconds[:tenth]) / sum(seconds[-tenth:])
-        table.add_row(
-            name,
-            f"{(last - first) / sum(seconds):,.0f}",
-            f"{growth:.2f}",
-            *percentiles(seconds, (99,)),
-        )
+    loads: dict[str, list[list[float]]] = {"sparsegate": [], "qdrant-edge, flushed": []}
+    for _ in range(LOADS):
+        with contextlib.closing(ours()) as mine:
+            loads["sparsegate"].append(mine.upsert(0, documents, LARGE))
+        if qdrant:
+            peer = qdrant()
+            seconds = peer("upsert", first=0, last=documents, batch=LARGE, flush=True)
+            loads["qdrant-edge, flushed"].append(seconds)
+            peer.end()
+    for name, runs in loads.items():
+        if runs:
+            table.add_row(
+                name,
+                spread([documents / sum(run) for run in runs], ",.0f"),
+                spread([last_over_first(run) for run in runs], ".2f"),
+                spread([1e3 * float(np.percentile(run, 99)) for run in runs], ".0f"),
+            )
     console.print(table)
+
+
+def last_over_first(seconds: Sequence[float]) -> float:
+    """Throughput of the last tenth of a load against that of the first."""
+    tenth = max(1, len(seconds) // 10)
+    return sum(seconds[:tenth]) / sum(seconds[-tenth:])
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    low, middle, high = min(values), float(np.median(values)), max(values)
+    return f"{middle:{form}} ({low:{form}}, {high:{form}})"
 
 
 def reopening(ours: Ours, qdrant: Qdrant | None, restart: Callable[[], Qdrant], query: Any) -> None:
@@ -300,6 +323,9 @@ def main() -> None:
         Document(number, vectors.row(number), None, wiki.payload(number))
         for number in range(min(chosen.documents, len(vectors)))
     ]
+    # The documents to write are the benchmark's own: a collection of garbage need not look at them.
+    gc.collect()
+    gc.freeze()
     work = Path(tempfile.mkdtemp(prefix="sparsegate-bench-", dir=chosen.folder))
     try:
         run(chosen, work, documents, data)
@@ -309,13 +335,20 @@ def main() -> None:
 
 
 def run(chosen: argparse.Namespace, work: Path, documents: list[Document], data: wiki.Data) -> None:
-    ours = Ours(work / "ours", documents)
     query = data.queries[0]
+    fresh = (work / f"collection-{number}" for number in itertools.count())
 
-    def start() -> Qdrant:
-        return Qdrant(chosen.qdrant, work / "data.npz", work / "qdrant")
+    def new_ours() -> Ours:
+        return Ours(next(fresh), documents)
 
-    qdrant = None
+    def start(folder: Path) -> Qdrant:
+        return Qdrant(chosen.qdrant, work / "data.npz", folder)
+
+    def new_qdrant(folder: Path | None = None) -> Qdrant:
+        peer = start(folder or next(fresh))
+        peer("create")
+        return peer
+
     if chosen.qdrant:
         np.savez(
             work / "data.npz",
@@ -325,15 +358,19 @@ def run(chosen: argparse.Namespace, work: Path, documents: list[Document], data:
             query_terms=query.indices,
             query_weights=query.values,
         )
-        qdrant = start()
-        qdrant("create")
-    done = upserts(ours, qdrant, min(chosen.upserts, len(documents)))
-    bulk(ours, qdrant, done, len(documents))
+    bulk(new_ours, new_qdrant if chosen.qdrant else None, len(documents))
+    ours = new_ours()
+    folder = next(fresh)
+    qdrant = new_qdrant(folder) if chosen.qdrant else None
+    done = min(chosen.upserts, len(documents))
+    upserts(ours, qdrant, done)
+    ours.upsert(done, len(documents), LARGE)
+    if qdrant:
+        qdrant("upsert", first=done, last=len(documents), batch=LARGE, flush=True)
     ours.settle()
-    reopening(ours, qdrant, start, query)
+    reopening(ours, qdrant, lambda: start(folder), query)
     searching(ours, data.queries[:1000])
-    ours.collection.close()
-    ours.maintenance.close()
+    ours.close()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import resource
 import signal
 import sys
 from contextlib import suppress
@@ -158,7 +160,15 @@ def run(settings: Settings) -> None:
     # A search that comes back from a kernel waits for the GIL at most so long, whatever Python code
     # background work is in; the default of 5 ms is several searches.
     sys.setswitchinterval(SWITCH_SECONDS)
+    _allow_many_files()
     asyncio.run(_serve(settings))
+
+
+def _allow_many_files() -> None:
+    """Each mapped file of an index takes a descriptor, and the usual 1,024 are few for that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(settings: Settings) -> None:
@@ -169,6 +179,9 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     try:
         await gateway.start()
+        # What has been made until now stays: later collections need not look at it, during which
+        # nothing else would run.
+        gc.freeze()
         await stopping.wait()
     finally:
         await gateway.stop()

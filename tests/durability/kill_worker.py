@@ -23,9 +23,17 @@ from typing import Any
 import numpy as np
 
 from sparsegate_server.filters import FieldKind, Filter, Match, Range
-from sparsegate_server.index import Collection, Maintenance, Tuning, archive, sealing, warm_up
+from sparsegate_server.index import (
+    Collection,
+    Maintenance,
+    Tuning,
+    archive,
+    index_files,
+    upkeep,
+    warm_up,
+)
 from sparsegate_server.index import collection as collection_module
-from sparsegate_server.index.files import container, durable, manifest
+from sparsegate_server.index.files import checked_json, container, durable
 from sparsegate_server.index.store.database import Store
 from sparsegate_server.operations import Document, PayloadChange, PayloadMode, Target
 from sparsegate_server.types import DocumentId, SparseVector
@@ -163,16 +171,16 @@ SEAMS: dict[str, tuple[Any, str, int]] = {
     "purge": (Store, "purge", 12),
     "checkpoint": (Store, "checkpoint", 8),
     "segment file": (container, "write", 20),
-    "write of a segment": (sealing, "write_segment", 16),
-    "write of a column": (sealing, "write_column", 12),
-    "manifest": (manifest, "replace_file", 16),
+    "write of a segment": (index_files, "write_segment", 16),
+    "write of a column": (index_files, "write_column", 12),
+    "manifest": (checked_json, "replace_file", 16),
     "file that replaces": (durable, "_write_all", 16),
-    "folder": (sealing, "sync_folder", 16),
-    "seal": (sealing.Sealing, "_install", 8),
-    "merge": (sealing.Sealing, "_merge", 6),
-    "swap": (sealing.Sealing, "_swap", 16),
-    "columns": (sealing.Sealing, "_exchange", 4),
-    "deletion": (sealing.Sealing, "_delete", 10),
+    "folder": (index_files, "sync_folder", 16),
+    "seal": (upkeep.Upkeep, "_install", 8),
+    "merge": (upkeep.Upkeep, "_merge", 6),
+    "swap": (index_files.IndexFiles, "swap", 16),
+    "columns": (upkeep.Upkeep, "_exchange", 4),
+    "deletion": (index_files.IndexFiles, "delete", 10),
     "snapshot": (collection_module, "write_archive", 3),
     "copy for a snapshot": (archive, "_compact", 3),
     "archive": (archive, "_pack", 3),

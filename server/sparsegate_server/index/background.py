@@ -9,7 +9,7 @@ from typing import Final
 from sparsegate_server.errors import CorruptIndex, Overloaded, ShuttingDown
 from sparsegate_server.index.maintenance import Job, Maintenance
 from sparsegate_server.index.scrub import Scrub
-from sparsegate_server.index.sealing import Sealing
+from sparsegate_server.index.upkeep import Upkeep
 
 _CROWDED: Final = 16
 """Tails of so many times their size hold writes back until they are sealed."""
@@ -32,7 +32,7 @@ class Background:
     def __init__(
         self,
         name: str,
-        sealing: Sealing,
+        upkeep: Upkeep,
         scrub: Scrub,
         maintenance: Maintenance | None,
         *,
@@ -41,7 +41,7 @@ class Background:
         scrub_seconds: float,
         sealed: Callable[[], None],
     ) -> None:
-        self._sealing = sealing
+        self._upkeep = upkeep
         self._scrub = scrub
         self._maintenance = maintenance
         self._tail_rows = tail_rows
@@ -97,14 +97,14 @@ class Background:
     def seal(self) -> bool:
         """Makes the new documents segments. Returns whether there were any."""
         try:
-            return self._sealing.seal()
+            return self._upkeep.seal()
         finally:
             # The tails were set aside even if the seal has failed.
             with self._room:
                 self._room.notify_all()
 
     def after_write(self) -> None:
-        if self._maintenance and self._sealing.due():
+        if self._maintenance and self._upkeep.due():
             self._maintenance.sealing.wake(self.seal_job)
 
     def wake_merging(self) -> None:
@@ -141,7 +141,7 @@ class Background:
         raise ShuttingDown("the collection is closed: retry later")
 
     def _seal_if_due(self) -> bool:
-        if not self._sealing.due() and not self._sealing.interrupted:
+        if not self._upkeep.due() and not self._upkeep.interrupted:
             return False
         self.seal()
         self._sealed()
@@ -149,7 +149,7 @@ class Background:
         return True
 
     def _merge_or_index(self) -> bool:
-        return self._sealing.merge() or self._sealing.index()
+        return self._upkeep.merge() or self._upkeep.index()
 
     def _schedule_scrub(self) -> None:
         if self._maintenance and self._scrub_seconds:

@@ -18,12 +18,13 @@ from sparsegate_server.index.filter import evaluate
 from sparsegate_server.index.filtering import Filtering
 from sparsegate_server.index.graves import Dropped, Graves
 from sparsegate_server.index.hydration import Hydration
+from sparsegate_server.index.index_files import IndexFiles
 from sparsegate_server.index.maintenance import Maintenance
 from sparsegate_server.index.reader import Reader
 from sparsegate_server.index.scrub import Scrub
-from sparsegate_server.index.sealing import Sealing
 from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.store.codec import write_payload
+from sparsegate_server.index.upkeep import Upkeep
 from sparsegate_server.index.values import Size
 from sparsegate_server.index.writer import Writer
 from sparsegate_server.index.writes import Step, Writes, digest_of, prepare
@@ -113,18 +114,18 @@ class Collection:
             lambda numbers: self._writer.submit(self._writes.purge(numbers), grows=False),
         )
         index = folder / recovery.INDEX
-        self._sealing = Sealing(
-            index,
-            opened.manifest,
+        files = IndexFiles(index, opened.manifest, self.parameters.vocabulary)
+        self._upkeep = Upkeep(
+            files,
             self._contents,
             hydration,
             tail_documents=tuning.tail_documents,
             dropped=self._graves.drop,
         )
-        self._scrub = Scrub(index, lambda: self._sealing.manifest)
+        self._scrub = Scrub(index, lambda: files.manifest)
         self._background = Background(
             folder.name,
-            self._sealing,
+            self._upkeep,
             self._scrub,
             maintenance,
             tail_rows=self._contents.tail_rows,
@@ -154,13 +155,13 @@ class Collection:
         self._background.stop()
         try:
             if seal:
-                self._sealing.seal()
+                self._upkeep.seal()
         except SparsegateError as error:
             _log.warning(
                 "%s was not sealed: %s", self.folder, error.message
             )  # the store has it all
         finally:
-            self._sealing.close()
+            self._upkeep.close()
             self._store.close()
 
     # Writes. Each comes as a step of the writer and as a call that waits for it.
@@ -337,17 +338,17 @@ class Collection:
 
     def merge(self) -> bool:
         """One merge, if one is due."""
-        return self._sealing.merge()
+        return self._upkeep.merge()
 
     def build_indexes(self) -> bool:
         """The columns of one declared payload index, if some are missing."""
-        return self._sealing.index()
+        return self._upkeep.index()
 
     def optimize(self) -> None:
         """Seals, and merges each shard to one segment without dead documents."""
         self.seal()
-        self._sealing.merge(whole=True)
-        while self._sealing.index():
+        self._upkeep.merge(whole=True)
+        while self._upkeep.index():
             pass
 
     def snapshot(self, path: Callable[[], Path]) -> Archived:

@@ -24,7 +24,7 @@ from sparsegate_server.errors import (
 )
 from sparsegate_server.index import Collection
 from sparsegate_server.index.merge import FACTOR
-from sparsegate_server.index.sealing import Sealing
+from sparsegate_server.index.upkeep import Upkeep
 from sparsegate_server.operations import WHOLE, Document, SearchOptions, Selection
 from sparsegate_server.types import DocumentId, SparseVector
 
@@ -276,16 +276,16 @@ def test_optimizing_ends_though_documents_go_on_dying(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection.upsert([document(key, {1: 1.0}) for key in range(100)])
-    merge = Sealing._merge
+    merge = Upkeep._merge
     left = iter(range(100))
 
-    def beside_a_delete(self: Sealing, *arguments: Any) -> None:
+    def beside_a_delete(self: Upkeep, *arguments: Any) -> None:
         merge(self, *arguments)
         collection.delete([next(left)])
 
     collection.seal()
     collection.upsert([document(key, {1: 1.0}) for key in range(100, 200)])
-    monkeypatch.setattr(Sealing, "_merge", beside_a_delete)
+    monkeypatch.setattr(Upkeep, "_merge", beside_a_delete)
     collection.optimize()
     assert next(left) == 2  # one merge in each of the shards
     assert collection.size().segments == 2

@@ -14,7 +14,14 @@ import pytest
 
 from sparsegate_server.errors import StorageFull
 from sparsegate_server.filters import FieldKind
-from sparsegate_server.index import Collection, Maintenance, Parameters, Tuning, recovery, sealing
+from sparsegate_server.index import (
+    Collection,
+    Maintenance,
+    Parameters,
+    Tuning,
+    index_files,
+    recovery,
+)
 from sparsegate_server.index import maintenance as module
 from sparsegate_server.index.files.manifest import NAME, read_manifest
 from sparsegate_server.index.maintenance import Job, Lane
@@ -193,7 +200,7 @@ def test_a_seal_that_fails_is_tried_again_and_leaves_no_files_behind(
     maintained: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One shard's segment is written, the other's is not, again and again."""
-    write = sealing.write_segment
+    write = index_files.write_segment
     failures = 0
 
     def fails(path: Path, *rest: object) -> int:
@@ -205,7 +212,7 @@ def test_a_seal_that_fails_is_tried_again_and_leaves_no_files_behind(
 
     index = maintained.folder / recovery.INDEX
     with monkeypatch.context() as patch:
-        patch.setattr(sealing, "write_segment", fails)
+        patch.setattr(index_files, "write_segment", fails)
         maintained.upsert(documents(MODEL)[:20])
         eventually(lambda: failures > 3)
         assert "no room left" in maintained.problem
@@ -223,14 +230,14 @@ def test_files_that_the_manifest_names_are_kept_even_if_putting_it_there_failed(
     maintained: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rename came through, the sync of the folder behind it did not."""
-    write = sealing.write_manifest
+    write = index_files.write_manifest
 
     def fails_late(folder: Path, manifest: object) -> None:
         write(folder, manifest)  # type: ignore[arg-type]
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sealing, "write_manifest", fails_late)
+        patch.setattr(index_files, "write_manifest", fails_late)
         maintained.upsert(documents(MODEL)[:5])
         with pytest.raises(Exception, match="Input/output error"):
             maintained.seal()

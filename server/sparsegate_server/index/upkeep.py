@@ -8,40 +8,24 @@ start.
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.errors import ShuttingDown, SparsegateError
 from sparsegate_server.filters import TEXT_FIELD, FieldKind
 from sparsegate_server.index import merge
 from sparsegate_server.index.contents import Contents
-from sparsegate_server.index.files.container import Damaged
-from sparsegate_server.index.files.durable import explained, sync_folder
-from sparsegate_server.index.files.manifest import (
-    Manifest,
-    SegmentFile,
-    read_manifest,
-    write_manifest,
-)
+from sparsegate_server.index.files.manifest import Manifest, SegmentFile
 from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.match import values_of
 from sparsegate_server.index.graves import Dropped
 from sparsegate_server.index.hydration import Hydration
+from sparsegate_server.index.index_files import IndexFiles
 from sparsegate_server.index.segment import Merged, Segment, merged
-from sparsegate_server.index.segment_file import (
-    damage,
-    open_segment,
-    write_column,
-    write_segment,
-)
 from sparsegate_server.index.tail import Tail
 from sparsegate_server.index.values import Record
 
@@ -55,35 +39,25 @@ class _Sealed(NamedTuple):
     destination: NDArray[np.int64]
 
 
-class _Made(threading.local):
-    """Names of the files that the calling thread's piece of work has made."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-
-class Sealing:
+class Upkeep:
     """Each method does one piece of work, if there is any, and may be called from any thread; of
     each kind one runs at a time.
 
     Args:
-        folder: of the index's files.
         tail_documents: about how many documents a sealed segment has at least.
         dropped: is told which documents may be purged from the store.
     """
 
     def __init__(
         self,
-        folder: Path,
-        manifest: Manifest,
+        files: IndexFiles,
         contents: Contents,
         hydration: Hydration,
         *,
         tail_documents: int,
         dropped: Callable[[Dropped], None],
     ) -> None:
-        self._folder = folder
-        self._manifest = manifest
+        self._files = files
         self._contents = contents
         self._hydration = hydration
         self._through = 0
@@ -91,21 +65,13 @@ class Sealing:
         self._dropped = dropped
         self._sealing = threading.Lock()
         self._merging = threading.Lock()
-        self._swapping = threading.Lock()
-        self._names = itertools.count(_first_free(manifest.files))
-        self._made = _Made()
-        self._closed = False
 
     def close(self) -> None:
         """Ends the work that is under way, whoever asked for it, at its next step, and returns when
         it has ended: from then on no file is touched, and the folder may be another's."""
-        self._closed = True
+        self._files.close()
         with self._sealing, self._merging:
             pass
-
-    @property
-    def manifest(self) -> Manifest:
-        return self._manifest
 
     def due(self) -> bool:
         """Whether the tails are full."""
@@ -122,7 +88,7 @@ class Sealing:
         Raises:
             StorageFull, DataFolderUnusable: the documents stay in the tails, and in the store.
         """
-        with self._sealing, self._piece():
+        with self._sealing, self._files.piece():
             through = self._freeze()
             if through is None:
                 return False
@@ -133,9 +99,9 @@ class Sealing:
                 for number, each in enumerate(sealed)
                 if each and each.segment
             ]
-            with self._swapping:
-                segments = (*self._manifest.segments, *added)
-                self._swap(replace(self._manifest, segments=segments, sealed=through))
+            with self._files.swapping:
+                segments = (*self._files.manifest.segments, *added)
+                self._swap(replace(self._files.manifest, segments=segments, sealed=through))
                 self._install(sealed)
             return True
 
@@ -153,7 +119,7 @@ class Sealing:
             CorruptIndex: a segment's file is damaged; its documents stay as they are.
             StorageFull, DataFolderUnusable.
         """
-        with self._merging, self._piece():
+        with self._merging, self._files.piece():
             done = False
             for number, shard in enumerate(self._contents.shards):
                 with self._contents.lock:
@@ -169,7 +135,7 @@ class Sealing:
     def index(self) -> bool:
         """Makes the columns of one declared field that segments lack, or drops those of fields that
         are not declared any more. Returns whether there was anything to do."""
-        with self._merging, self._piece():
+        with self._merging, self._files.piece():
             with self._contents.lock:
                 declared = dict(self._contents.indexes)
                 segments = [each for shard in self._contents.shards for each in shard.segments]
@@ -213,9 +179,9 @@ class Sealing:
             return _Sealed(tail, None, destination)
         rows = np.flatnonzero(destination >= 0)
         records = [tail.records[row] for row in rows[np.argsort(destination[rows])].tolist()]
-        segment = self._written(segment)
+        segment = self._files.write_segment(segment)
         for name, kind in list(self._contents.indexes.items()):
-            segment = self._written_column(segment, name, _column(kind, name, records))
+            segment = self._files.write_column(segment, name, _column(kind, name, records))
         return _Sealed(tail, segment, destination)
 
     def _install(self, sealed: Sequence[_Sealed | None]) -> None:
@@ -241,9 +207,7 @@ class Sealing:
     def _merge(self, number: int, sources: Sequence[Segment]) -> None:
         shard = self._contents.shards[number]
         for each in sources:
-            # What is damaged must not go on under a fresh checksum.
-            if wrong := damage(self._folder / each.file):
-                raise Damaged(self._folder / each.file, wrong)
+            self._files.check(each)  # what is damaged must not go on under a fresh checksum
         result = merged(
             sources,
             self._contents.vocabulary,
@@ -251,44 +215,44 @@ class Sealing:
             dict(self._contents.indexes),
         )
         if result.segment:
-            written = self._written(result.segment)
+            written = self._files.write_segment(result.segment)
             for name, column in result.segment.columns.items():
-                written = self._written_column(written, name, column)
+                written = self._files.write_column(written, name, column)
             result = Merged(written, result.destinations)
         added = [result.segment] if result.segment else []
-        with self._swapping:
+        with self._files.swapping:
             names = {each.file for each in sources}
-            kept = [each for each in self._manifest.segments if each.file not in names]
+            kept = [each for each in self._files.manifest.segments if each.file not in names]
             files = [SegmentFile(number, each.file, each.column_files) for each in added]
-            self._swap(replace(self._manifest, segments=(*kept, *files)))
+            self._swap(replace(self._files.manifest, segments=(*kept, *files)))
             with self._contents.lock:
                 result.carry_over(sources)
                 shard.segments = [each for each in shard.segments if each not in sources] + added
                 self._contents.publish()
                 sequence = self._contents.sequence
-        self._delete(_files_of(sources))
+        self._files.delete(_files_of(sources))
         self._dropped(Dropped(sequence, result.dropped(sources)))
 
     def _exchange(self, changed: dict[Segment, Segment]) -> None:
         """Puts segments that differ in their columns alone in the place of others."""
         by_file = {old.file: new for old, new in changed.items()}
-        with self._swapping:
+        with self._files.swapping:
             segments = tuple(
                 SegmentFile(each.shard, each.file, by_file[each.file].column_files)
                 if each.file in by_file
                 else each
-                for each in self._manifest.segments
+                for each in self._files.manifest.segments
             )
-            self._swap(replace(self._manifest, segments=segments))
+            self._swap(replace(self._files.manifest, segments=segments))
             with self._contents.lock:
                 for shard in self._contents.shards:
                     shard.segments = [changed.get(each, each) for each in shard.segments]
                 self._contents.publish()
-        self._delete(_files_of(changed.keys()) - _files_of(changed.values()))
+        self._files.delete(_files_of(changed.keys()) - _files_of(changed.values()))
 
     def _with_column(self, segment: Segment, name: str, kind: FieldKind) -> Segment:
         records = self._records(segment, text=name == TEXT_FIELD)
-        return self._written_column(segment, name, _column(kind, name, records))
+        return self._files.write_column(segment, name, _column(kind, name, records))
 
     def _records(self, segment: Segment, *, text: bool) -> Iterable[Record]:
         for start in range(0, segment.rows, _BATCH):
@@ -296,64 +260,8 @@ class Sealing:
             places = [(segment, row) for row in rows]
             yield from self._hydration.records(places, text=text, payload=not text)
 
-    def _written(self, segment: Segment) -> Segment:
-        """The same segment over its file."""
-        path = self._new_file("segment")
-        vocabulary = self._contents.vocabulary
-        write_segment(path, segment, self._manifest.collection, vocabulary)
-        return open_segment(path, self._manifest.collection, vocabulary)
-
-    def _written_column(self, segment: Segment, name: str, column: Column) -> Segment:
-        path = self._new_file("column")
-        write_column(path, column, self._manifest.collection, segment.file)
-        return segment.with_column(name, column, path.name)
-
-    def _new_file(self, kind: str) -> Path:
-        self._refuse_if_closed()
-        name = f"{next(self._names):08d}.{kind}"
-        self._made.names.append(name)
-        return self._folder / name
-
-    @contextmanager
-    def _piece(self) -> Iterator[None]:
-        """One piece of work. If it fails, the files that it has made are deleted, lest its retries
-        fill the disk."""
-        self._made.names.clear()
-        self._refuse_if_closed()
-        try:
-            with explained(self._folder):
-                yield
-        except BaseException:
-            self._delete_made()
-            raise
-
-    def _delete_made(self) -> None:
-        try:
-            # As it is on disk: the new one may hold though putting it there was reported to fail.
-            named = read_manifest(self._folder).files
-            self._delete(set(self._made.names) - named)
-        except (SparsegateError, OSError):
-            pass  # the next start deletes them
-
     def _swap(self, manifest: Manifest) -> None:
-        """Makes a manifest, whose files are written, the one that holds."""
-        self._refuse_if_closed()
-        sync_folder(self._folder)
-        fresh = replace(
-            manifest,
-            generation=manifest.generation + 1,
-            sequence=self._contents.published.view.sequence,
-        )
-        write_manifest(self._folder, fresh)
-        self._manifest = fresh
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise ShuttingDown("the collection was closed or deleted meanwhile")
-
-    def _delete(self, names: Iterable[str]) -> None:
-        for name in names:
-            (self._folder / name).unlink(missing_ok=True)
+        self._files.swap(manifest, self._contents.published.view.sequence)
 
 
 def _column(kind: FieldKind, name: str, records: Iterable[Record]) -> Column:
@@ -369,8 +277,3 @@ def _all_of(segments: Sequence[Segment]) -> list[Segment]:
 
 def _files_of(segments: Iterable[Segment]) -> set[str]:
     return {name for each in segments for name in (each.file, *each.column_files.values())}
-
-
-def _first_free(files: Iterable[str]) -> int:
-    """Names are never used again while the index lives, so that none can be mistaken."""
-    return 1 + max((int(Path(name).stem) for name in files), default=0)
