@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sparsegate_server import settings
 from sparsegate_server.cli.console import out, progress
-from sparsegate_server.errors import CollectionNotFound
+from sparsegate_server.errors import CollectionNotFound, DataFolderUnusable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -80,10 +80,16 @@ def _collections(names: list[str] | None, data: Path | None) -> Iterator[list[Pa
     Raises:
         CollectionNotFound: there is no such collection.
         DataFolderLocked: a gateway is running on the data folder.
+        DataFolderUnusable: there is none.
     """
     from sparsegate_server.index.data_folder import DataFolder  # noqa: PLC0415
 
-    opened = DataFolder(data or settings.load().index.folder)
+    path = data or settings.load().index.folder
+    if not path.is_dir():
+        raise DataFolderUnusable(
+            f"there is no data folder {path}: name it with --data", field="index.folder"
+        )
+    opened = DataFolder(path)
     try:
         known = opened.names()
         for name in names or ():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,20 @@ class Candidates:
     scored: int
 
 
+class Sizes(NamedTuple):
+    """How large documents are: int64 [n] each.
+
+    Attributes:
+        ids, texts, payloads: bytes.
+        vectors: weights.
+    """
+
+    ids: NDArray[np.int64]
+    texts: NDArray[np.int64]
+    payloads: NDArray[np.int64]
+    vectors: NDArray[np.int64]
+
+
 class Part(Protocol):
     """Immutable as seen at any one sequence number."""
 
@@ -135,8 +149,6 @@ class Part(Protocol):
 
     def vector(self, row: int) -> SparseVector: ...
 
-    def sizes(
-        self, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Of each row: bytes of the text, bytes of the payload, weights of the vector."""
+    def sizes(self, rows: NDArray[np.int64]) -> Sizes:
+        """Of each row."""
         ...

@@ -14,7 +14,7 @@ from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.forward import Forward
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import ALIVE, Asked, Candidates
+from sparsegate_server.index.part import ALIVE, Asked, Candidates, Sizes
 from sparsegate_server.index.postings import Postings
 from sparsegate_server.index.rows import Rows
 from sparsegate_server.types import SparseVector
@@ -256,10 +256,9 @@ class Segment:
     def vector(self, row: int) -> SparseVector:
         return self.forward.row(row)
 
-    def sizes(
-        self, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        return (
+    def sizes(self, rows: NDArray[np.int64]) -> Sizes:
+        return Sizes(
+            self.keys.offsets[rows + 1] - self.keys.offsets[rows],
             self.details.text_bytes[rows].astype(np.int64),
             self.details.payload_bytes[rows].astype(np.int64),
             self.forward.indptr[rows + 1] - self.forward.indptr[rows],

@@ -14,8 +14,8 @@ from sparsegate_server.index.part import Part
 from sparsegate_server.index.view import Place
 from sparsegate_server.operations import Selection
 
-_DOCUMENT_BYTES: Final = 40
-"""For an id, a score, and what stands around them."""
+_DOCUMENT_BYTES: Final = 32
+"""For a score, and what stands around the parts of a document."""
 
 _WEIGHT_BYTES: Final = 9
 """A term id and a float32 as protobuf writes them, rounded up."""
@@ -30,9 +30,9 @@ def estimated(places: Sequence[Place], select: Selection) -> NDArray[np.int64]:
     sizes = np.full(len(places), _DOCUMENT_BYTES, np.int64)
     for part, numbers in by_part.items():
         rows = np.array([places[number][1] for number in numbers], np.int64)
-        text, payload, weights = part.sizes(rows)
-        sizes[numbers] += text * select.text + payload * select.payload
-        sizes[numbers] += weights * _WEIGHT_BYTES * select.vector
+        own = part.sizes(rows)
+        sizes[numbers] += own.ids + own.texts * select.text + own.payloads * select.payload
+        sizes[numbers] += own.vectors * _WEIGHT_BYTES * select.vector
     return sizes
 
 

@@ -13,7 +13,7 @@ from pyroaring import BitMap
 from sparsegate_server.index import kernels
 from sparsegate_server.index.forward import Forward, TermIds
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import ALIVE, Asked, Candidates
+from sparsegate_server.index.part import ALIVE, Asked, Candidates, Sizes
 from sparsegate_server.index.rows import Rows
 from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.values import Record
@@ -212,11 +212,15 @@ class TailView:
     def vector(self, row: int) -> SparseVector:
         return Forward(self.indptr, self.terms, self.weights).row(row)
 
-    def sizes(
-        self, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def sizes(self, rows: NDArray[np.int64]) -> Sizes:
         stored = np.array([self.tail.sizes[row] for row in rows.tolist()], np.int64).reshape(-1, 2)
-        return stored[:, 0], stored[:, 1], self.indptr[rows + 1] - self.indptr[rows]
+        keys = [len(self.tail.keys[row]) for row in rows.tolist()]
+        return Sizes(
+            np.array(keys, np.int64),
+            stored[:, 0],
+            stored[:, 1],
+            self.indptr[rows + 1] - self.indptr[rows],
+        )
 
 
 def _with_room(array: NDArray[_Scalar], used: int, more: int) -> NDArray[_Scalar]:
