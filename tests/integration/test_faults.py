@@ -17,7 +17,14 @@ import pytest
 
 from sparsegate_server.backends import snapshots
 from sparsegate_server.errors import DataFolderUnusable, SparsegateError, StorageFull
-from sparsegate_server.index import Collection, Maintenance, Parameters, Tuning, recovery
+from sparsegate_server.index import (
+    Collection,
+    Maintenance,
+    Parameters,
+    Tuning,
+    recovery,
+    verification,
+)
 from sparsegate_server.index import maintenance as module
 from sparsegate_server.index.data_folder import DataFolder
 from sparsegate_server.index.files.manifest import NAME, read_manifest
@@ -138,7 +145,7 @@ def test_a_full_disk_refuses_writes_and_nothing_else(
     with maintained(disk / "c") as collection:
         holds(collection, count)
         collection.optimize()
-    assert recovery.verify(disk / "c", lambda *_: None)
+    assert verification.verify(disk / "c", lambda *_: None)
 
 
 def test_writes_that_failed_do_not_keep_later_ones_out(disk: Path) -> None:

@@ -37,7 +37,7 @@ def verify(names: Names = None, data: Data = None) -> None:
     Changes nothing. Exit code 1 if anything is damaged.
     """
     from sparsegate_server import index  # noqa: PLC0415
-    from sparsegate_server.index import recovery  # noqa: PLC0415
+    from sparsegate_server.index import verification  # noqa: PLC0415
 
     index.warm_up()
     table = Table("collection", "file", "state")
@@ -50,7 +50,7 @@ def verify(names: Names = None, data: Data = None) -> None:
                 table.add_row(Text(folder.name), Text(file), state)
 
             with progress(f"Reading {folder.name}"):
-                sound = recovery.verify(folder, report) and sound
+                sound = verification.verify(folder, report) and sound
     out.print(table)
     if not sound:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""From a folder to a collection in memory: create, open, rebuild, verify.
+"""From a folder to a collection in memory: create, open, rebuild.
 
     store.db        the truth; see `store/schema.py`
     index/MANIFEST  which of the files beside it make up the index
@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.errors import CorruptIndex, CorruptStore, SparsegateError
+from sparsegate_server.errors import CorruptStore, SparsegateError
 from sparsegate_server.index import ids, segment_file
 from sparsegate_server.index.contents import Contents
 from sparsegate_server.index.files.container import Damaged
@@ -35,7 +35,6 @@ from sparsegate_server.index.files.manifest import (
     read_manifest,
     write_manifest,
 )
-from sparsegate_server.index.part import ALIVE
 from sparsegate_server.index.rows import Rows
 from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.store import codec, schema
@@ -154,8 +153,8 @@ def _opened(index: Path, store: Store, threads: int) -> Opened:
     manifest = read_manifest(index)
     position = store.position()
     _check_match(index, store, manifest, position.sequence)
-    segments = _segments(index, manifest, parameters)
-    orphans = _mark_dead([each for shard in segments for each in shard], store.tombstones())
+    segments = segments_of(index, manifest, parameters)
+    orphans = mark_dead([each for shard in segments for each in shard], store.tombstones())
     contents = Contents(
         parameters.vocabulary,
         segments,
@@ -165,7 +164,7 @@ def _opened(index: Path, store: Store, threads: int) -> Opened:
         indexes=store.indexes(),
         threads=threads,
     )
-    for rows in _rows_after(store, manifest.sealed, parameters.vocabulary):
+    for rows in rows_after(store, manifest.sealed, parameters.vocabulary):
         contents.add(rows, position.sequence, [])
     contents.publish()
     _delete_strays(index, manifest)
@@ -184,7 +183,7 @@ def _check_match(index: Path, store: Store, manifest: Manifest, sequence: int) -
         )
 
 
-def _segments(index: Path, manifest: Manifest, parameters: Parameters) -> list[list[Segment]]:
+def segments_of(index: Path, manifest: Manifest, parameters: Parameters) -> list[list[Segment]]:
     shards: list[list[Segment]] = [[] for _ in range(parameters.shards)]
     for each in manifest.segments:
         path = index / each.file
@@ -200,7 +199,7 @@ def _segments(index: Path, manifest: Manifest, parameters: Parameters) -> list[l
     return shards
 
 
-def _mark_dead(
+def mark_dead(
     segments: Sequence[Segment], tombstones: Sequence[tuple[int, int]]
 ) -> NDArray[np.int64]:
     """Buries dead documents; returns the numbers of those that no segment holds."""
@@ -219,7 +218,7 @@ def _mark_dead(
     return numbers[~here]
 
 
-def _rows_after(store: Store, number: int, vocabulary: int) -> Iterator[Rows]:
+def rows_after(store: Store, number: int, vocabulary: int) -> Iterator[Rows]:
     """Documents with greater numbers, in pieces, checked.
 
     Raises:
@@ -292,7 +291,7 @@ def rebuild(folder: Path, report: Callable[[int], object] = lambda _: None) -> i
             names = _fresh_names(index)
             files: list[SegmentFile] = []
             done = 0
-            for rows in _rows_after(store, 0, parameters.vocabulary):
+            for rows in rows_after(store, 0, parameters.vocabulary):
                 for shard, segment in _inverted(rows, parameters):
                     name = next(names)
                     segment_file.write_segment(
@@ -329,79 +328,6 @@ def _inverted(rows: Rows, parameters: Parameters) -> Iterator[tuple[int, Segment
     for shard, places in by_shard.items():
         mine = rows.take(places)
         yield shard, Segment.of(mine, np.zeros(len(places), np.uint64), parameters.vocabulary)
-
-
-def verify(folder: Path, report: Callable[[str, str], object]) -> bool:
-    """Reads everything, changes nothing.
-
-    Args:
-        report: called with a file and what is wrong with it, "" if nothing is.
-
-    Returns:
-        Whether all is well.
-    """
-    sound = True
-
-    def check(name: str, work: Callable[[], str]) -> None:
-        nonlocal sound
-        try:
-            problem = work()
-        except SparsegateError as error:
-            problem = error.message
-        sound = sound and not problem
-        report(name, problem)
-
-    store = Store(folder)
-    try:
-        check(schema.FILE, lambda: _check_store(store))
-        index = folder / INDEX
-        try:
-            manifest = read_manifest(index)
-        except CorruptIndex as error:
-            report(NAME, error.message)
-            return False
-        report(NAME, "")
-        for name in sorted(manifest.files):
-            check(name, lambda path=index / name: segment_file.damage(path))  # type: ignore[misc]
-        if sound:
-            check("index against store", lambda: _compare(index, store, manifest))
-        return sound
-    finally:
-        store.close()
-
-
-def _check_store(store: Store) -> str:
-    store.check()
-    parameters = parameters_of(store)
-    for _ in _rows_after(store, 0, parameters.vocabulary):
-        pass
-    return "holds two documents with one id" if store.repeats() else ""
-
-
-def _compare(index: Path, store: Store, manifest: Manifest) -> str:
-    """Whether the segments hold just the live documents up to the last seal, with their vectors."""
-    parameters = parameters_of(store)
-    segments = [each for shard in _segments(index, manifest, parameters) for each in shard]
-    _mark_dead(segments, store.tombstones())
-    place = {
-        number: (segment, row)
-        for segment in segments
-        for row, number in enumerate(segment.details.numbers.tolist())
-        if segment.deaths.dead[row] == ALIVE
-    }
-    for rows in _rows_after(store, 0, parameters.vocabulary):
-        for at, number in enumerate(rows.numbers):
-            if number > manifest.sealed:
-                continue
-            segment, row = place.pop(number, (None, -1))
-            if segment is None or segment.key(row) != rows.keys[at]:
-                return f"no segment holds the document {ids.decode(rows.keys[at])!r}"
-            mine, theirs = segment.vector(row), rows.forward.row(at)
-            if mine.indices.tobytes() != theirs.indices.tobytes() or (
-                mine.values.tobytes() != theirs.values.tobytes()
-            ):
-                return f"the vector of {ids.decode(rows.keys[at])!r} differs"
-    return f"{len(place)} documents are in segments but not in the store" if place else ""
 
 
 def index_bytes(folder: Path) -> int:

@@ -14,7 +14,7 @@ from numba.core import event
 
 from sparsegate_server import index
 from sparsegate_server.filters import Contains, FieldKind, Filter, HasId, Match, Range
-from sparsegate_server.index import archive, kernels, recovery
+from sparsegate_server.index import archive, kernels, recovery, verification
 from sparsegate_server.index.kernels import registry
 from sparsegate_server.operations import (
     WHOLE,
@@ -41,7 +41,7 @@ def test_nothing_compiles_after_warm_up(vocabulary: int, tmp_path: Path) -> None
         with closing(index.Collection(folder)) as collection:
             read(collection)
         recovery.rebuild(folder)
-        assert recovery.verify(folder, lambda *_: None)
+        assert verification.verify(folder, lambda *_: None)
         archive.restore(tmp_path / "archive", tmp_path / "restored", {}, most_bytes=2**20)
         with closing(index.Collection(tmp_path / "restored")) as collection:
             read(collection)

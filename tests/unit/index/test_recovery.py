@@ -12,7 +12,7 @@ import pytest
 
 from sparsegate_server.errors import CorruptIndex, CorruptStore, SparsegateError
 from sparsegate_server.filters import FieldKind, Filter, Range
-from sparsegate_server.index import Collection, Parameters, recovery
+from sparsegate_server.index import Collection, Parameters, recovery, verification
 from sparsegate_server.index.files.manifest import NAME, read_manifest, write_manifest
 from sparsegate_server.index.store import schema
 from sparsegate_server.operations import SearchOptions
@@ -252,7 +252,7 @@ def test_a_rebuild_in_pieces_gives_the_same(closed: Path, monkeypatch: pytest.Mo
 def test_verify_reports_every_file_and_changes_nothing(closed: Path) -> None:
     before = {path: path.read_bytes() for path in closed.rglob("*") if path.is_file()}
     reported: list[tuple[str, str]] = []
-    assert recovery.verify(closed, lambda *found: reported.append(found))
+    assert verification.verify(closed, lambda *found: reported.append(found))
     files = sorted(read_manifest(closed / recovery.INDEX).files)
     assert reported == [(name, "") for name in [schema.FILE, NAME, *files, "index against store"]]
     assert {path: path.read_bytes() for path in closed.rglob("*") if path.is_file()} == before
