@@ -142,6 +142,7 @@ class DataFolder:
             recovery.remove(folder)
         for folder in self._snapshots.iterdir():
             sweep(folder)
+        (self.path / f"{_ALIASES}.new").unlink(missing_ok=True)
 
     def _read_aliases(self) -> dict[str, str]:
         path = self.path / _ALIASES

@@ -73,11 +73,12 @@ class Filtering:
         open_: dict[Segment, BitMap] = {}
         for part in view.parts:
             visible = part.visible(view.sequence)
+            lower, rest = _by_columns(part, filter, view, visible)
             if isinstance(part, Segment):
-                sure[part], open_[part] = _by_columns(part, filter, view, visible)
+                open_[part] = rest
             else:
-                assert isinstance(part, TailView)
-                sure[part] = BitMap(row for row in visible if _passes(part, row, filter))
+                lower |= BitMap(row for row in rest if _passes(part, row, filter))
+            sure[part] = lower
         self._check_cost(sum(map(len, open_.values())), unindexed)
         for segment, rows in open_.items():
             if rows:
@@ -119,21 +120,21 @@ class Filtering:
         return passing
 
 
-def _by_columns(
-    segment: Segment, filter: Filter, view: View, visible: BitMap
-) -> tuple[BitMap, BitMap]:
+def _by_columns(part: Part, filter: Filter, view: View, visible: BitMap) -> tuple[BitMap, BitMap]:
     """The visible rows that surely pass, and those that the columns leave open."""
 
     def find(wanted: Sequence[DocumentId]) -> Iterable[int]:
-        rows = segment.locate(Keys.of(ids.encode_all(wanted, "filter.has_id")), view.sequence)
+        rows = part.locate(Keys.of(ids.encode_all(wanted, "filter.has_id")), view.sequence)
         return rows[rows >= 0].astype(np.uint32)
 
-    columns = {name: each for name, each in segment.columns.items() if name in view.indexes}
-    bounds = evaluate.bounds(filter, segment.rows, columns, find)
+    asked = evaluate.fields(filter)
+    columns = part.columns_for({name: view.indexes[name] for name in asked & view.indexes.keys()})
+    bounds = evaluate.bounds(filter, part.rows, columns, find)
     lower = bounds.lower & visible
     return lower, (bounds.upper & visible) - lower
 
 
-def _passes(part: TailView, row: int, filter: Filter) -> bool:
+def _passes(part: Part, row: int, filter: Filter) -> bool:
+    assert isinstance(part, TailView)
     record = part.tail.records[row]
     return matches(filter, ids.decode(part.key(row)), record.text, record.payload)

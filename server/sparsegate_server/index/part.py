@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from sparsegate_server.filters import FieldKind
+from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.kernels import WINDOW
 from sparsegate_server.index.keys import Keys
 from sparsegate_server.types import SparseVector
@@ -129,6 +131,10 @@ class Part(Protocol):
 
     def visible(self, sequence: int) -> BitMap:
         """The visible rows."""
+        ...
+
+    def columns_for(self, kinds: Mapping[str, FieldKind]) -> Mapping[str, Column]:
+        """The payload columns of fields that have a ready index."""
         ...
 
     def locate(self, wanted: Keys, sequence: int) -> NDArray[np.int64]:

@@ -122,6 +122,9 @@ class Segment:
     def has_column(self, name: str, kind: FieldKind) -> bool:
         return name in self.columns and self.columns[name].kind is kind
 
+    def columns_for(self, kinds: Mapping[str, FieldKind]) -> dict[str, Column]:
+        return {name: self.columns[name] for name in kinds}
+
     def without_column(self, name: str) -> Segment:
         return replace(
             self,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from sparsegate_server.filters import FieldKind
 from sparsegate_server.index import kernels
+from sparsegate_server.index.columns import column_of
+from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.forward import Forward, TermIds
 from sparsegate_server.index.keys import Keys
 from sparsegate_server.index.part import ALIVE, Asked, Candidates, Sizes
@@ -144,6 +147,18 @@ class TailView:
     weights: NDArray[np.float32]
     born: NDArray[np.uint64]
     dead: NDArray[np.uint64]
+    _columns: dict[tuple[str, FieldKind], Column] = field(default_factory=dict)
+
+    def columns_for(self, kinds: Mapping[str, FieldKind]) -> dict[str, Column]:
+        """Payload columns of some fields, made when a filter first asks and kept for the next."""
+        return {name: self._column(name, kind) for name, kind in kinds.items()}
+
+    def _column(self, name: str, kind: FieldKind) -> Column:
+        column = self._columns.get((name, kind))
+        if column is None:
+            column = column_of(kind, name, self.tail.records[: self.rows])
+            self._columns[name, kind] = column
+        return column
 
     @property
     def stored_weights(self) -> int:

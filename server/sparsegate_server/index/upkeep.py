@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from sparsegate_server.filters import TEXT_FIELD, FieldKind
 from sparsegate_server.index import merge
+from sparsegate_server.index.columns import column_of
 from sparsegate_server.index.contents import Contents
 from sparsegate_server.index.files.manifest import Manifest, SegmentFile
-from sparsegate_server.index.filter.column import Column
-from sparsegate_server.index.filter.match import values_of
 from sparsegate_server.index.graves import Dropped
 from sparsegate_server.index.hydration import Hydration
 from sparsegate_server.index.index_files import IndexFiles
@@ -181,7 +180,7 @@ class Upkeep:
         records = [tail.records[row] for row in rows[np.argsort(destination[rows])].tolist()]
         segment = self._files.write_segment(segment)
         for name, kind in list(self._contents.indexes.items()):
-            segment = self._files.write_column(segment, name, _column(kind, name, records))
+            segment = self._files.write_column(segment, name, column_of(kind, name, records))
         return _Sealed(tail, segment, destination)
 
     def _install(self, sealed: Sequence[_Sealed | None]) -> None:
@@ -252,7 +251,7 @@ class Upkeep:
 
     def _with_column(self, segment: Segment, name: str, kind: FieldKind) -> Segment:
         records = self._records(segment, text=name == TEXT_FIELD)
-        return self._files.write_column(segment, name, _column(kind, name, records))
+        return self._files.write_column(segment, name, column_of(kind, name, records))
 
     def _records(self, segment: Segment, *, text: bool) -> Iterable[Record]:
         for start in range(0, segment.rows, _BATCH):
@@ -262,11 +261,6 @@ class Upkeep:
 
     def _swap(self, manifest: Manifest) -> None:
         self._files.swap(manifest, self._contents.published.view.sequence)
-
-
-def _column(kind: FieldKind, name: str, records: Iterable[Record]) -> Column:
-    values = (values_of(name, record.text, record.payload) for record in records)
-    return Column.build(kind, values)
 
 
 def _all_of(segments: Sequence[Segment]) -> list[Segment]:
