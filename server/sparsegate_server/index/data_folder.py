@@ -12,6 +12,7 @@ import fcntl
 import os
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -159,9 +160,13 @@ class DataFolder:
 
 
 def _make_folder(path: Path) -> None:
-    """Makes a folder and those above it, as far as they are missing, and their names durable."""
-    if path.is_dir():
-        return
-    _make_folder(path.absolute().parent)
-    path.mkdir(exist_ok=True)
-    sync_folder(path.absolute().parent)
+    """Makes a folder and those above it, as far as they are missing, and their names durable.
+
+    A folder that is there may have been made by a process that died before it could do the rest.
+    """
+    above = path.absolute().parent
+    if not path.is_dir():
+        _make_folder(above)
+        path.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # a folder above that is not ours to read has been there before
+        sync_folder(above)
