@@ -123,7 +123,8 @@ class Gateway:
 
     async def stop(self) -> None:
         """Drains: new requests are refused, accepted ones finish, then every part is closed."""
-        logger.info("draining", extra={"seconds": self._settings.server.drain_seconds})
+        if self._watch is not None:
+            logger.info("draining", extra={"seconds": self._settings.server.drain_seconds})
         self._draining.set()
         if self._watch is not None:
             self._watch.cancel()
@@ -134,14 +135,17 @@ class Gateway:
             await asyncio.to_thread(self._metrics_server.close)
         await self._inference.close()
         await self._index.close()
-        logger.info("stopped")
+        if self._watch is not None:
+            logger.info("stopped")
 
     async def _models_ready(self) -> bool:
         return all([await self._inference.ready(spec) for spec in self._specs])
 
     async def _watch_models(self, ready: bool) -> None:
-        """Health follows the inference backend, without a restart in either direction."""
+        """Health follows the inference backend, without a restart in either direction; the metric
+        of problems follows the collections."""
         while True:
+            self.metrics.collection_states(self._index.states())
             await asyncio.sleep(READY_POLL_SECONDS)
             now = await self._models_ready()
             if now != ready:

@@ -145,6 +145,10 @@ class IndexBackend(Protocol):
         """Why collections cannot be read, by name."""
         ...
 
+    def states(self) -> dict[str, str]:
+        """What is wrong with every collection, readable or not; "" where nothing is."""
+        ...
+
     async def delete_collection(self, name: str) -> None:
         """Deletes it, with the aliases that point to it. Takes no alias."""
         ...

@@ -139,6 +139,9 @@ class EmbeddedBackend:
     def problems(self) -> dict[str, str]:
         return self._members.problems()
 
+    def states(self) -> dict[str, str]:
+        return self._members.states()
+
     async def delete_collection(self, name: str) -> None:
         await self._named(lambda: self._members.delete(name))
 

@@ -84,6 +84,11 @@ class Members:
         """Why collections cannot be read, by name."""
         return {name: error.message for name, error in sorted(self._broken.items())}
 
+    def states(self) -> dict[str, str]:
+        """What is wrong with every collection, readable or not; "" where nothing is."""
+        working = {each.config.name: each.collection.problem for each in self.all()}
+        return {**working, **self.problems()}
+
     def get(self, name: str, config: CollectionConfig | None = None) -> Member:
         """The collection of that name or alias; where `config` is given, the very one of it.
 
@@ -154,7 +159,7 @@ class Members:
             CollectionNotFound: no collection has that very name.
         """
         if name not in self._members and name not in self._broken:
-            raise not_found(name, "name")
+            raise self._no_collection(name, "name")
         gone = self.folder.discard(name)  # the step that decides: it fails, or it holds
         self._broken.pop(name, None)
         member = self._members.pop(name, None)
@@ -181,8 +186,8 @@ class Members:
                 raise CollectionExists(
                     f"{change.alias!r} is the name of a collection", field=f"changes[{at}].alias"
                 )
-            if change.collection not in self._members:
-                raise not_found(change.collection, f"changes[{at}].collection")
+            if change.collection not in self._members and change.collection not in self._broken:
+                raise self._no_collection(change.collection, f"changes[{at}].collection")
             aliases[change.alias] = change.collection
         self.folder.set_aliases(aliases)
 
@@ -192,6 +197,15 @@ class Members:
 
     def aliases_of(self, member: Member) -> tuple[str, ...]:
         return tuple(each.alias for each in self.aliases() if each.collection == member.config.name)
+
+    def _no_collection(self, name: str, field: str) -> CollectionNotFound:
+        """For what takes the name of a collection, not an alias."""
+        own = self.folder.aliases.get(name)
+        if own is None:
+            return not_found(name, field)
+        return CollectionNotFound(
+            f"{name!r} is an alias of {own!r}: name the collection itself", field=field
+        )
 
     def _open(self, name: str) -> None:
         folder = self.folder.collection(name)

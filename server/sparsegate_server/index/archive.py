@@ -24,10 +24,10 @@ from typing import Any, Final, NamedTuple
 
 from sparsegate_server.errors import CorruptStore, InvalidFilter, SnapshotRefused, StorageFull
 from sparsegate_server.index import recovery
-from sparsegate_server.index.files.durable import explained, sync_folder
+from sparsegate_server.index.files.durable import explained, private, sync_folder
 from sparsegate_server.index.filter import paths
 from sparsegate_server.index.store import schema
-from sparsegate_server.index.store.database import Store
+from sparsegate_server.index.store.database import Store, stored_documents
 
 _FORMAT: Final = 1
 _FACTS: Final = "snapshot.json"
@@ -119,20 +119,25 @@ def restore(archive: Path, folder: Path, config: Mapping[str, Any], *, most_byte
 
 
 def _compact(copy: Path) -> Archived:
-    """Drops the dead from a copy of the store, and what only the original can use."""
+    """Drops the dead from a copy of the store, and checks the living.
+
+    Raises:
+        CorruptStore: a document is damaged, so that the archive could not be restored.
+    """
     with schema.explained(copy), closing(sqlite3.connect(copy, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("DELETE FROM documents WHERE number IN (SELECT number FROM tombstones)")
         connection.execute("DELETE FROM tombstones")
         connection.execute("VACUUM")
         facts = dict(connection.execute("SELECT name, value FROM state"))
-        (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+        connection.text_factory = bytes
+        documents = sum(1 for each in stored_documents(connection) if each.check())
     return Archived(json.loads(facts["sequence"]), documents, json.loads(facts["config"]))
 
 
 def _pack(copy: Path, path: Path, archived: Archived) -> None:
     facts = {"format": _FORMAT, "bytes": copy.stat().st_size, **archived._asdict()}
-    with path.open("wb") as file:
+    with open(path, "wb", opener=private) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(_FACTS, json.dumps(facts))
             archive.write(copy, schema.FILE)

@@ -15,6 +15,8 @@ _CROWDED: Final = 16
 """Tails of so many times their size hold writes back until they are sealed."""
 
 _PATIENCE_SECONDS: Final = 30.0
+_FIRST_SCRUB_SECONDS: Final = 600.0
+"""A gateway that is started again every day is scrubbed nevertheless."""
 
 
 class Background:
@@ -59,7 +61,7 @@ class Background:
         if self._maintenance:
             self._maintenance.sealing.wake(self.seal_job)
             self._maintenance.merging.wake(self.merge_job)
-            self._schedule_scrub()
+            self._schedule_scrub(min(self._scrub_seconds, _FIRST_SCRUB_SECONDS))
 
     def release(self) -> None:
         """Lets go of the writes that wait for room: the collection is about to close."""
@@ -86,8 +88,8 @@ class Background:
     @property
     def problem(self) -> str:
         """Why work fails, "" while it does not."""
-        damage = self._scrub.damage
-        return damage.message if damage else self.seal_job.problem or self.merge_job.problem
+        damage = self._scrub.damage.message if self._scrub.damage else self._scrub.problem
+        return damage or self.seal_job.problem or self.merge_job.problem
 
     @property
     def damage(self) -> CorruptIndex | None:
@@ -151,15 +153,15 @@ class Background:
     def _merge_or_index(self) -> bool:
         return self._upkeep.merge() or self._upkeep.index()
 
-    def _schedule_scrub(self) -> None:
+    def _schedule_scrub(self, after: float) -> None:
         if self._maintenance and self._scrub_seconds:
             self._scrub.begin()
-            self._maintenance.merging.wake(self._scrub_job, self._scrub_seconds)
+            self._maintenance.merging.wake(self._scrub_job, after)
 
     def _scrub_step(self) -> bool:
         if self._scrub.damage:
             return False
         more = self._scrub.step()
         if not more:
-            self._schedule_scrub()
+            self._schedule_scrub(self._scrub_seconds)
         return more

@@ -114,7 +114,13 @@ class Collection:
             lambda numbers: self._writer.submit(self._writes.purge(numbers), grows=False),
         )
         index = folder / recovery.INDEX
-        files = IndexFiles(index, opened.manifest, self.parameters.vocabulary)
+        self._scrub = Scrub(index, lambda: files.manifest, self._store)
+        files = IndexFiles(
+            index,
+            opened.manifest,
+            self.parameters.vocabulary,
+            damaged=self._scrub.found,
+        )
         self._upkeep = Upkeep(
             files,
             self._contents,
@@ -122,7 +128,6 @@ class Collection:
             tail_documents=tuning.tail_documents,
             dropped=self._graves.drop,
         )
-        self._scrub = Scrub(index, lambda: files.manifest)
         self._background = Background(
             folder.name,
             self._upkeep,

@@ -88,16 +88,16 @@ class Filtering:
     def _check_cost(self, documents: int, unindexed: Sequence[str]) -> None:
         if documents <= self._most:
             return
-        if not unindexed:
-            raise UnindexedFilter(
-                f"the filter would have to read {documents} documents, more than the {self._most}"
-                " allowed: ask for fewer words at a time, or add a condition that fewer pass",
-                field="filter",
-            )
         named = ", ".join(unindexed)
+        advice = (
+            f"no payload index can answer what it asks of {named}: make one of the right kind with"
+            f" CreatePayloadIndex (kind text for {TEXT_FIELD}; a nested filter has none)"
+            if unindexed
+            else "its words occur in too many: ask for fewer at a time, or add a condition"
+        )
         raise UnindexedFilter(
             f"the filter would have to read {documents} documents, more than the {self._most}"
-            f" allowed, because no payload index covers {named}: make one with CreatePayloadIndex",
+            f" allowed, because {advice}",
             field="filter",
             metadata={"fields": named},
         )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sparsegate_server.errors import CorruptStore
 from sparsegate_server.index import ids
-from sparsegate_server.index.store.codec import read_payload
+from sparsegate_server.index.store.codec import fits_payload, fits_text, read_payload
 from sparsegate_server.index.store.database import Store
+from sparsegate_server.index.store.documents import StoredParts, damaged_document
 from sparsegate_server.index.tail import TailView
 from sparsegate_server.index.values import Record
 from sparsegate_server.index.view import Place
 from sparsegate_server.operations import Found, Selection
-from sparsegate_server.types import Payload
 
 _NOTHING = Record(None, {})
 
@@ -28,7 +27,8 @@ class Hydration:
         """The selected parts of documents, in order.
 
         Raises:
-            CorruptStore: the store lacks a document that the index has.
+            CorruptStore: the store lacks a document that the index has, or what it has of it does
+                not fit its checksum.
         """
         records = self.records(places, text=select.text, payload=select.payload)
         return [
@@ -52,29 +52,31 @@ class Hydration:
         if not text and not payload:
             return [_NOTHING] * len(places)
         sealed = [part.number(row) for part, row in places if not isinstance(part, TailView)]
-        stored = self._store.read_records(sealed, text=text, payload=payload) if sealed else {}
-        return [
-            part.tail.records[row]
-            if isinstance(part, TailView)
-            else _record(stored, part.number(row))
-            for part, row in places
-        ]
+        stored = self._store.read_parts(sealed, text=text, payload=payload) if sealed else {}
+        records = []
+        for part, row in places:
+            if isinstance(part, TailView):
+                records.append(part.tail.records[row])
+                continue
+            number = part.number(row)
+            record = _record(stored.get(number), text=text, payload=payload)
+            if record is None:
+                raise damaged_document(part.key(row), number)
+            records.append(record)
+        return records
 
 
-def _record(stored: dict[int, tuple[bytes | None, bytes]], number: int) -> Record:
-    if number not in stored:
-        raise CorruptStore(
-            f"the store lacks the document number {number} that the index has: restore the"
-            " collection's last snapshot",
-            metadata={"number": str(number)},
-        )
-    text, payload = stored[number]
+def _record(stored: StoredParts | None, *, text: bool, payload: bool) -> Record | None:
+    """None where the store has nothing, or something that does not fit its checksum."""
+    if (
+        stored is None
+        or (text and not fits_text(stored.checksums, stored.text))
+        or (payload and not fits_payload(stored.checksums, stored.payload))
+    ):
+        return None
     try:
-        decoded: Payload = read_payload(payload)
-        return Record(None if text is None else text.decode(), decoded)
-    except (ValueError, RecursionError) as error:
-        raise CorruptStore(
-            f"document number {number} of the store is damaged: restore the collection's last"
-            " snapshot, or delete the document and send it again",
-            metadata={"number": str(number)},
-        ) from error
+        return Record(
+            None if stored.text is None else stored.text.decode(), read_payload(stored.payload)
+        )
+    except (ValueError, RecursionError):
+        return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from sparsegate_server.errors import ShuttingDown, SparsegateError
+from sparsegate_server.errors import CorruptIndex, ShuttingDown, SparsegateError
 from sparsegate_server.index.files.container import Damaged
 from sparsegate_server.index.files.durable import explained, sync_folder
 from sparsegate_server.index.files.manifest import Manifest, read_manifest, write_manifest
@@ -30,17 +30,26 @@ class IndexFiles:
 
     Args:
         folder: of the files.
+        damaged: is told when a file that holds turns out to be damaged.
         manifest: the one that holds.
 
     Attributes:
         swapping: held by whoever replaces the manifest, until the contents in memory have followed.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, vocabulary: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        vocabulary: int,
+        *,
+        damaged: Callable[[CorruptIndex], None],
+    ) -> None:
         self.swapping = threading.Lock()
         self._folder = folder
         self._manifest = manifest
         self._vocabulary = vocabulary
+        self._damaged = damaged
         self._numbers = itertools.count(_first_free(manifest.files))
         self._made = _Made()
         self._closed = False
@@ -75,8 +84,12 @@ class IndexFiles:
     def check(self, segment: Segment) -> None:
         """Reads a segment's whole file. Raises CorruptIndex: it is damaged."""
         path = self._folder / segment.file
-        if wrong := damage(path):
-            raise Damaged(path, wrong)
+        try:
+            if wrong := damage(path):
+                raise Damaged(path, wrong)
+        except CorruptIndex as error:
+            self._damaged(error)
+            raise
 
     def write_segment(self, segment: Segment) -> Segment:
         """The same segment over a file of its own, its documents all alive."""

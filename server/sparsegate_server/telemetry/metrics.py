@@ -5,6 +5,8 @@ One registry a gateway, so that several can live in one process.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import start_http_server
 
@@ -74,13 +76,27 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.problems = Gauge(
+            "sparsegate_collection_problem",
+            "1 while a collection cannot be read, is damaged, or its background work fails.",
+            ["collection"],
+            registry=self.registry,
+        )
+
     def collection_changed(self, name: str, documents: int, segments: int) -> None:
         self.documents.labels(name).set(documents)
         self.segments.labels(name).set(segments)
 
+    def collection_states(self, problems: Mapping[str, str]) -> None:
+        """Args:
+        problems: of every collection, "" where there is none.
+        """
+        for name, problem in problems.items():
+            self.problems.labels(name).set(bool(problem))
+
     def collection_deleted(self, name: str) -> None:
         """Forgets a collection's series, so that a deleted one does not live on as a flat line."""
-        for metric in (self.documents, self.segments, self.postings):
+        for metric in (self.documents, self.segments, self.postings, self.problems):
             if (name,) in metric._metrics:  # remove() warns about labels never seen
                 metric.remove(name)
 

@@ -321,8 +321,8 @@ def row(**changes: object) -> Callable[[sqlite3.Connection], object]:
         stored = dict(zip(columns, values, strict=True))
         if all(isinstance(each, bytes) for each in stored.values()):
             connection.execute(
-                "UPDATE documents SET checksum = ? WHERE number = ?",
-                (codec.checksum(**stored), number),
+                "UPDATE documents SET checksums = ? WHERE number = ?",
+                (codec.checksums(**stored), number),
             )
 
     return change

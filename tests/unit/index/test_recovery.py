@@ -274,7 +274,7 @@ def test_verify_finds_damage_to_files(closed: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ("UPDATE documents SET text = 'other' WHERE number = 9", "document number 9"),
+        ("UPDATE documents SET text = 'other' WHERE number = 9", "is damaged in the store"),
         ("UPDATE state SET value = '{}' WHERE name = 'parameters'", "parameters"),
         ("DELETE FROM documents WHERE number = 9", "in segments but not in the store"),
         ("DELETE FROM tombstones", "two documents with one id"),

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsegate_server.errors import CorruptIndex
+from sparsegate_server.index.files.durable import private
 
 MAGIC: Final = b"SPARSGAT"
 VERSION: Final = 1
@@ -59,10 +60,18 @@ class Damaged(CorruptIndex):
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
-            f"{path} {what}: run `sparsegate-server index rebuild` to make the index anew from the"
+            f"{path} {what}: stop the gateway, then {_rebuild(path)} makes the index anew from the"
             " store, which holds everything",
             metadata={"file": str(path)},
         )
+
+
+def _rebuild(path: Path) -> str:
+    """The command that makes the index of a file anew: DATA/collections/NAME/index/FILE."""
+    above = path.absolute().parents
+    if len(above) > 3 and above[2].name == "collections":
+        return f"`sparsegate-server index rebuild {above[1].name} --data {above[3]}`"
+    return "`sparsegate-server index rebuild`"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +128,7 @@ def write(
     blocks = -(-place // _BLOCK)
     size = start + place + 4 * blocks
     prefix = _PREFIX.pack(MAGIC, VERSION, len(header), zlib.crc32(header), 0, size)
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    number = private(str(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         with open(number, "wb", closefd=False) as file:
             file.write(prefix + header)

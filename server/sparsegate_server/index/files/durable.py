@@ -22,11 +22,16 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
+def private(path: str, flags: int) -> int:
+    """Opens a file that only its owner may read, as all of a data folder."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Gives `path` new content in one step: whoever opens it, also after a power loss, reads all of
     the old or all of the new one."""
     fresh = path.with_name(path.name + ".new")
-    number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    number = private(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         _write_all(number, content)
         os.fsync(number)

@@ -7,10 +7,11 @@ little endian. A payload is JSON, whose integers are exact and whose floats roun
 from __future__ import annotations
 
 import json
-import zlib
+import struct
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from sparsegate_server.index.forward import Forward, indptr_of
 from sparsegate_server.types import Payload
 
 _WEIGHT_BYTES: Final = 4
+_CHECKSUMS: Final = struct.Struct("<4I")
 # Sorted, because the same message gives its fields in another order to another process, and a
 # retried request must be known again.
 _encoder: Final = json.JSONEncoder(
@@ -99,9 +101,24 @@ def read_vectors(stored: Sequence[bytes]) -> Forward:
     )
 
 
-def checksum(key: bytes, text: bytes | None, payload: bytes, vector: bytes) -> int:
-    """CRC-32 of a stored document. A missing text differs from an empty one."""
-    crc = zlib.crc32(key)
-    crc = zlib.crc32(b"\0" if text is None else b"\1" + text, crc)
-    crc = zlib.crc32(payload, crc)
-    return zlib.crc32(vector, crc)
+def checksums(key: bytes, text: bytes | None, payload: bytes, vector: bytes) -> bytes:
+    """A CRC-32 for each part of a stored document, so that whichever is read can be checked."""
+    return _CHECKSUMS.pack(crc32(key), _text_sum(text), crc32(payload), crc32(vector))
+
+
+def fits_text(sums: bytes, text: bytes | None) -> bool:
+    return _part(sums, 1) == _text_sum(text)
+
+
+def fits_payload(sums: bytes, payload: bytes) -> bool:
+    return _part(sums, 2) == crc32(payload)
+
+
+def _part(sums: bytes, number: int) -> int:
+    """-1 if these are no checksums."""
+    return _CHECKSUMS.unpack(sums)[number] if len(sums) == _CHECKSUMS.size else -1
+
+
+def _text_sum(text: bytes | None) -> int:
+    """A missing text differs from an empty one."""
+    return 0 if text is None else crc32(text, 1)

@@ -14,14 +14,20 @@ from sparsegate_server.errors import ShuttingDown
 from sparsegate_server.filters import FieldKind
 from sparsegate_server.index.files.durable import explained
 from sparsegate_server.index.store import schema
-from sparsegate_server.index.store.documents import Encoded, Stored
+from sparsegate_server.index.store.documents import Encoded, Stored, StoredParts
 from sparsegate_server.index.store.wal import check_log
 from sparsegate_server.operations import WriteResult
 
 _KEPT_REQUESTS: Final = 10_000
-_COLUMNS: Final = "number, key, version, checksum, payload, text, vector"
+_COLUMNS: Final = "number, key, version, checksums, payload, text, vector"
 
 _NO_PAYLOAD: Final = "x'7B7D'"
+
+
+def stored_documents(connection: sqlite3.Connection) -> Iterator[Stored]:
+    """All documents of a database, ascending; its texts are read as bytes."""
+    query = f"SELECT {_COLUMNS} FROM documents ORDER BY number"  # noqa: S608
+    return (Stored(*row) for row in connection.execute(query))
 
 
 class Position(NamedTuple):
@@ -122,10 +128,10 @@ class Store:
 
     def insert(self, documents: Sequence[Encoded], numbers: Sequence[int], version: int) -> None:
         self._change_many(
-            "INSERT INTO documents (number, key, version, checksum, payload, text, vector)"
+            "INSERT INTO documents (number, key, version, checksums, payload, text, vector)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                (number, each.key, version, each.checksum, each.payload, each.text, each.vector)
+                (number, each.key, version, each.checksums, each.payload, each.text, each.vector)
                 for number, each in zip(numbers, documents, strict=True)
             ),
         )
@@ -225,12 +231,14 @@ class Store:
         """Documents by number."""
         return self._read(_COLUMNS, numbers, Stored)
 
-    def read_records(
+    def read_parts(
         self, numbers: Iterable[int], *, text: bool, payload: bool
-    ) -> dict[int, tuple[bytes | None, bytes]]:
+    ) -> dict[int, StoredParts]:
         """Texts and payloads by number; what is not asked for is None and `{}`."""
-        columns = f"number, {'text' if text else 'NULL'}, {'payload' if payload else _NO_PAYLOAD}"
-        return self._read(columns, numbers, lambda _, text, payload: (text, payload))
+        of_text = "text" if text else "NULL"
+        of_payload = "payload" if payload else _NO_PAYLOAD
+        columns = f"number, checksums, {of_text}, {of_payload}"
+        return self._read(columns, numbers, lambda _, *parts: StoredParts(*parts))
 
     def stream_batch(self, stream: str) -> int:
         """Number of the last applied batch of a stream; 0 if there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sparsegate_server.errors import CorruptStore
+from sparsegate_server.index import ids
 from sparsegate_server.index.store import codec
 from sparsegate_server.index.values import Record
 
@@ -13,11 +14,12 @@ class Encoded(NamedTuple):
     """A document in its stored form, before it has a number.
 
     Attributes:
-        checksum: of all the others.
+        checksums: of its parts, see `codec.checksums`.
+        sizes: bytes of the text and of the payload.
     """
 
     key: bytes
-    checksum: int
+    checksums: bytes
     payload: str
     text: str | None
     vector: bytes
@@ -30,7 +32,7 @@ class Stored(NamedTuple):
     number: int
     key: bytes
     version: int
-    checksum: int
+    checksums: bytes
     payload: bytes
     text: bytes | None
     vector: bytes
@@ -39,19 +41,24 @@ class Stored(NamedTuple):
         """Itself.
 
         Raises:
-            CorruptStore: it does not fit its checksum.
+            CorruptStore: a part of it does not fit its checksum.
         """
-        if codec.checksum(self.key, self.text, self.payload, self.vector) != self.checksum:
-            raise CorruptStore(
-                f"document number {self.number} of the store is damaged: restore the collection's"
-                " last snapshot, or delete the document and send it again",
-                metadata={"number": str(self.number)},
-            )
+        sums = codec.checksums(self.key, self.text, self.payload, self.vector)
+        if sums != self.checksums:
+            raise damaged_document(self.key, self.number)
         return self
 
     def record(self) -> Record:
         text = None if self.text is None else self.text.decode()
         return Record(text, codec.read_payload(self.payload))
+
+
+class StoredParts(NamedTuple):
+    """What a read has asked for of a document."""
+
+    checksums: bytes
+    text: bytes | None
+    payload: bytes
 
 
 def encode(key: bytes, record: Record, vector: bytes) -> Encoded:
@@ -60,9 +67,22 @@ def encode(key: bytes, record: Record, vector: bytes) -> Encoded:
     text = None if record.text is None else codec.write_text(record.text)
     return Encoded(
         key,
-        codec.checksum(key, text, payload, vector),
+        codec.checksums(key, text, payload, vector),
         payload.decode(),
         record.text,
         vector,
         (len(text or b""), len(payload)),
+    )
+
+
+def damaged_document(key: bytes, number: int) -> CorruptStore:
+    """What to say of a document whose stored form cannot be trusted."""
+    try:
+        name = f"document {ids.decode(key)!r}"
+    except ValueError:
+        name = f"document number {number}"
+    return CorruptStore(
+        f"{name} is damaged in the store: delete it and send it again, or restore the collection's"
+        " last snapshot",
+        metadata={"number": str(number)},
     )

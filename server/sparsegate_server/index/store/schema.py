@@ -14,6 +14,7 @@ payload_indexes  declared payload indexes
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from sparsegate_server.errors import CorruptStore, DataFolderUnusable, SparsegateError, StorageFull
+from sparsegate_server.index.files.durable import private
 
 FILE: Final = "store.db"
 APPLICATION: Final = 0x53504721  # "SPG!"
@@ -31,7 +33,7 @@ _BUSY_SECONDS: Final = 30.0
 TABLES: Final = (
     "CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "CREATE TABLE documents (number INTEGER PRIMARY KEY, key BLOB NOT NULL,"
-    " version INTEGER NOT NULL, checksum INTEGER NOT NULL, payload TEXT NOT NULL, text TEXT,"
+    " version INTEGER NOT NULL, checksums BLOB NOT NULL, payload TEXT NOT NULL, text TEXT,"
     " vector BLOB NOT NULL)",
     "CREATE TABLE tombstones (number INTEGER PRIMARY KEY, sequence INTEGER NOT NULL)",
     "CREATE TABLE requests (serial INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
@@ -56,6 +58,8 @@ def create(path: Path) -> None:
 
 
 def _create(path: Path) -> None:
+    # SQLite gives the log the rights of the database.
+    os.close(private(str(path), os.O_RDWR | os.O_CREAT | os.O_EXCL))
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
