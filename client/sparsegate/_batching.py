@@ -36,26 +36,43 @@ class PendingBatch:
 class Batcher:
     """Fills batches with documents, one after the other, always in the same way.
 
+    A batch's number is how many documents of the source were read when it was closed, so that the
+    last one applied tells where to go on, whatever the size of the batches.
+
     Attributes:
         stream: the client's name for the stream that they go into.
+        position: documents of the source that are passed over: an earlier upload of the stream had
+            an answer to them.
     """
 
     def __init__(
-        self, collection: str, size: int, on_truncation: OnTruncation, stream: str = ""
+        self,
+        collection: str,
+        size: int,
+        on_truncation: OnTruncation,
+        stream: str = "",
+        position: int = 0,
     ) -> None:
         if size < 1:
             raise InvalidArgument(f"{size} is not a number of documents", field="batch_size")
         self.stream = stream
+        self.position = position
         self._collection = collection
         self._size = size
         self._on_truncation = _requests.truncation(on_truncation)
         self._read = 0
-        self._numbered = 0
         self._next()
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the last document read was the last one to pass over."""
+        return 0 < self._read == self.position
 
     def add(self, document: Document) -> PendingBatch | None:
         """The batch, when this document fills it."""
         position, self._read = self._read, self._read + 1
+        if position < self.position:
+            return None
         try:
             message = write_document(document, f"documents[{position}]")
         except InvalidArgument as error:
@@ -65,24 +82,35 @@ class Batcher:
         self._batch.positions.append(position)
         self._bytes += message.ByteSize()
         full = len(self._batch.positions) >= self._size or self._bytes >= MAX_BATCH_BYTES
-        return self.rest() if full else None
+        return self._close() if full else None
 
     def rest(self) -> PendingBatch:
-        """The batch as it stands; the next document begins a new one."""
+        """The batch as it stands at the end of the source.
+
+        Raises:
+            InvalidArgument: the source ended among the documents to pass over.
+        """
+        if self._read < self.position:
+            raise InvalidArgument(
+                f"{self.stream!r} came to document {self.position} of its source, and this one has "
+                f"{self._read}: it is another source, which needs another name",
+                field="stream",
+            )
+        return self._close()
+
+    def _close(self) -> PendingBatch:
         batch = self._batch
-        batch.end = self._read
+        batch.end = batch.request.batch = self._read
         self._next()
         return batch
 
     def _next(self) -> None:
-        self._numbered += 1
         self._bytes = 0
         self._batch = PendingBatch(
             pb.UpsertStreamRequest(
                 upsert=pb.UpsertRequest(
                     collection=self._collection, on_truncation=self._on_truncation
                 ),
-                batch=self._numbered,
                 stream=self.stream,
             )
         )
@@ -91,14 +119,14 @@ class Batcher:
 class Tally:
     """Counts what was acknowledged.
 
-    Attributes:
+    Args:
         stream: the client's name for the stream.
+        skipped: documents that are passed over.
     """
 
-    def __init__(self) -> None:
-        self.stream = ""
-        self._skipped = 0
-        self._acknowledged = 0
+    def __init__(self, stream: str, skipped: int) -> None:
+        self._stream = stream
+        self._skipped = self._acknowledged = skipped
         self._applied = 0
         self._errors: dict[int, SparsegateError] = {}
         self._batches = 0
@@ -115,11 +143,6 @@ class Tally:
         self._sequence = result.sequence
         self._truncated += len(result.truncated)
         self._capped += len(result.capped)
-        self.close(batch)
-
-    def skip(self, batch: PendingBatch) -> None:
-        """Counts a batch that an earlier upload had sent."""
-        self._skipped += len(batch.positions)
         self.close(batch)
 
     def close(self, batch: PendingBatch) -> None:
@@ -146,7 +169,7 @@ class Tally:
             truncated=self._truncated,
             capped=self._capped,
             skipped=self._skipped,
-            stream=self.stream,
+            stream=self._stream,
         )
 
 

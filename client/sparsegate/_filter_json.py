@@ -1,7 +1,8 @@
-"""Filters from JSON's own types."""
+"""Filters from JSON's own types, in our spelling or Qdrant's."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ from sparsegate.filters import (
 _GROUPS = ("must", "should", "must_not")
 _BOUNDS = {"gt", "gte", "lt", "lte"}
 _OF_FIELD = {"match", "except", "text", "range", "datetime"}
+_OF_MATCH = {"value", "any", "except", "text"}
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 MAX_DEPTH = 32
 """Filters inside one another that are read; the gateway allows fewer."""
 
@@ -58,10 +61,11 @@ def _filter(record: Mapping[str, Any], path: str, depth: int) -> Filter:
 
 def _min_should(value: object, path: str, depth: int) -> MinShould:
     record = _object(value, path)
-    _only(record, {"conditions", "count"}, path)
-    count = record.get("count")
+    _only(record, {"conditions", "count", "min_count"}, path)
+    name = _either(record, "count", "min_count", path)
+    count = record.get(name)
     if isinstance(count, bool) or not isinstance(count, int) or not 0 < count < 2**31:
-        raise InvalidArgument("not a number of conditions", field=f"{path}.count")
+        raise InvalidArgument("not a number of conditions, 1 or more", field=f"{path}.{name}")
     conditions = _conditions(record.get("conditions"), f"{path}.conditions", depth)
     return MinShould(conditions, count)
 
@@ -70,7 +74,7 @@ def _conditions(value: object, path: str, depth: int) -> tuple[Condition, ...]:
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list | tuple):
-        raise InvalidArgument("not a list of conditions", field=path)
+        raise InvalidArgument("not a condition or a list of conditions", field=path)
     return tuple(
         _condition(_object(item, f"{path}[{at}]"), f"{path}[{at}]", depth)
         for at, item in enumerate(value)
@@ -80,7 +84,7 @@ def _conditions(value: object, path: str, depth: int) -> tuple[Condition, ...]:
 def _condition(record: Mapping[str, Any], path: str, depth: int) -> Condition:  # noqa: PLR0911
     if not record or record.keys() & {*_GROUPS, "min_should"}:
         return _filter(record, path, depth + 1)
-    if "field" in record:
+    if record.keys() & {"field", "key"}:
         return _of_field(record, path)
     if len(record) != 1:
         raise InvalidArgument(_unknown(record), field=path)
@@ -88,9 +92,9 @@ def _condition(record: Mapping[str, Any], path: str, depth: int) -> Condition:  
     inner = f"{path}.{kind}"
     match kind:
         case "is_null":
-            return IsNull(_text(value, inner))
+            return IsNull(_name(value, inner))
         case "is_empty":
-            return IsEmpty(_text(value, inner))
+            return IsEmpty(_name(value, inner))
         case "contains":
             return Contains(_text(value, inner))
         case "has_id":
@@ -100,9 +104,10 @@ def _condition(record: Mapping[str, Any], path: str, depth: int) -> Condition:  
     raise InvalidArgument(_unknown(record), field=path)
 
 
-def _of_field(record: Mapping[str, Any], path: str) -> Condition:  # noqa: PLR0911
-    name = _text(record["field"], f"{path}.field")
-    kinds = record.keys() - {"field"}
+def _of_field(record: Mapping[str, Any], path: str) -> Condition:
+    called = _either(record, "field", "key", path)
+    name = _text(record[called], f"{path}.{called}")
+    kinds = record.keys() - {called}
     if len(kinds) != 1 or not kinds <= _OF_FIELD:
         raise InvalidArgument(
             f"a condition on a field has one of {', '.join(sorted(_OF_FIELD))}", field=path
@@ -110,26 +115,68 @@ def _of_field(record: Mapping[str, Any], path: str) -> Condition:  # noqa: PLR09
     (kind,) = kinds
     value, inner = record[kind], f"{path}.{kind}"
     match kind:
-        case "match" if isinstance(value, list):
-            return Match(name, any=_values(value, inner))
+        case "match" if isinstance(value, Mapping):
+            return _match(name, value, inner)
         case "match":
-            return Match(name, _value(value, inner))
-        case "except" if isinstance(value, list):
-            return Except(name, any=_values(value, inner))
+            return _equal(Match, name, value, inner)
         case "except":
-            return Except(name, _value(value, inner))
+            return _equal(Except, name, value, inner)
         case "text":
             return MatchText(name, _text(value, inner))
         case "range":
-            return Range(name, **_bounds(value, inner, int | float, "a number"))
+            return _range(name, value, inner)
     return DatetimeRange(name, **_bounds(value, inner, str, "a date as a string"))
+
+
+def _match(name: str, record: Mapping[str, Any], path: str) -> Condition:
+    """Qdrant's `match`, an object that says how."""
+    if len(record) != 1 or not record.keys() <= _OF_MATCH:
+        raise InvalidArgument(
+            "not a value, a list of values, or an object with one of "
+            f"{', '.join(sorted(_OF_MATCH))}",
+            field=path,
+        )
+    ((kind, value),) = record.items()
+    inner = f"{path}.{kind}"
+    match kind:
+        case "text":
+            return MatchText(name, _text(value, inner))
+        case "value":
+            return Match(name, _value(value, inner))
+    if not isinstance(value, list):
+        raise InvalidArgument("not a list of values", field=inner)
+    return _equal(Match if kind == "any" else Except, name, value, inner)
+
+
+def _equal(
+    condition: type[Match] | type[Except], name: str, value: object, path: str
+) -> Match | Except:
+    if isinstance(value, list):
+        return condition(name, any=_values(value, path))
+    return condition(name, _value(value, path))
+
+
+def _range(name: str, value: object, path: str) -> Range | DatetimeRange:
+    """Of numbers, or of dates where a bound is a string."""
+    bounds = _object(value, path)
+    if any(isinstance(bound, str) for bound in bounds.values()):
+        dates = _bounds(bounds, path, str, "a date, as another bound is")
+        for which, date in dates.items():
+            if not _DATE.match(date):
+                raise InvalidArgument(
+                    "not a number, nor a date as in '2024-05-01T12:00:00Z' (RFC 3339)",
+                    field=f"{path}.{which}",
+                )
+        return DatetimeRange(name, **dates)
+    return Range(name, **_bounds(bounds, path, int | float, "a number or a date as a string"))
 
 
 def _nested(value: object, path: str, depth: int) -> Nested:
     record = _object(value, path)
-    _only(record, {"field", "filter"}, path)
+    _only(record, {"field", "key", "filter"}, path)
+    called = _either(record, "field", "key", path)
     filter = read_filter(record.get("filter"), f"{path}.filter", depth + 1)
-    return Nested(_text(record.get("field"), f"{path}.field"), filter)
+    return Nested(_text(record.get(called), f"{path}.{called}"), filter)
 
 
 def _bounds(value: object, path: str, kind: Any, called: str) -> dict[str, Any]:
@@ -159,6 +206,23 @@ def _ids(value: object, path: str) -> tuple[int | str, ...]:
     return tuple(ids)
 
 
+def _name(value: object, path: str) -> str:
+    """A field's name as it is, or in an object, as Qdrant has it."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping) or len(value) != 1 or not value.keys() <= {"field", "key"}:
+        raise InvalidArgument("not the name of a field, nor an object with `key`", field=path)
+    ((called, name),) = value.items()
+    return _text(name, f"{path}.{called}")
+
+
+def _either(record: Mapping[str, Any], ours: str, theirs: str, path: str) -> str:
+    """Which of two spellings is used; ours where neither is."""
+    if ours in record and theirs in record:
+        raise InvalidArgument(f"give either `{ours}` or `{theirs}`", field=path)
+    return theirs if theirs in record else ours
+
+
 def _text(value: object, path: str) -> str:
     if not isinstance(value, str):
         raise InvalidArgument("not a string", field=path)
@@ -181,6 +245,7 @@ def _only(record: Mapping[str, Any], known: set[str], path: str) -> None:
 def _unknown(record: Mapping[str, Any]) -> str:
     named = ", ".join(map(repr, sorted(record)))
     return (
-        f"{named} is no condition: give `field` with one of {', '.join(sorted(_OF_FIELD))}, or one "
-        "of is_null, is_empty, has_id, contains, nested, must, should, must_not, min_should"
+        f"{named} is no condition: give `field` (or `key`) with one of "
+        f"{', '.join(sorted(_OF_FIELD))}, or one of is_null, is_empty, "
+        "has_id, contains, nested, must, should, must_not, min_should"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -39,6 +39,7 @@ def write_filter(filter: FilterLike, path: str = "filter", depth: int = 0) -> pb
     """`path` leads to the filter, and to what is wrong in it."""
     if depth > MAX_DEPTH:
         raise InvalidArgument("nested too deep", field=path)
+    _refuse_json(filter, path)
     whole = filter if isinstance(filter, Filter) else Filter(must=(filter,))
     message = pb.Filter(
         must=_conditions(whole.must, f"{path}.must", depth),
@@ -47,6 +48,7 @@ def write_filter(filter: FilterLike, path: str = "filter", depth: int = 0) -> pb
     )
     if whole.min_should is not None:
         inner = f"{path}.min_should"
+        _refuse_json(whole.min_should, inner)
         if not 0 <= whole.min_should.count < 2**32:
             raise InvalidArgument("not a number of conditions", field=f"{inner}.count")
         message.min_should.count = whole.min_should.count
@@ -57,6 +59,7 @@ def write_filter(filter: FilterLike, path: str = "filter", depth: int = 0) -> pb
 
 
 def _conditions(conditions: Sequence[Condition], path: str, depth: int) -> list[pb.Condition]:
+    _refuse_json(conditions, path)
     if not isinstance(conditions, Sequence):
         raise TypeError(f"{path} is a sequence of conditions: put a single one into a list")
     return [
@@ -65,6 +68,7 @@ def _conditions(conditions: Sequence[Condition], path: str, depth: int) -> list[
 
 
 def _condition(condition: Condition, path: str, depth: int) -> pb.Condition:  # noqa: PLR0911
+    _refuse_json(condition, path)
     match condition:
         case Filter():
             return pb.Condition(filter=write_filter(condition, f"{path}.filter", depth + 1))
@@ -98,6 +102,13 @@ def _condition(condition: Condition, path: str, depth: int) -> pb.Condition:  # 
             )
             return pb.Condition(nested=nested)
     raise TypeError(f"{path} is a condition, not {type(condition).__name__}")
+
+
+def _refuse_json(value: object, path: str) -> None:
+    if isinstance(value, Mapping):
+        raise TypeError(
+            f"{path} is a plain {type(value).__name__}: use Filter.from_json to read it"
+        )
 
 
 def _match(condition: Match | Except, path: str) -> pb.Match:

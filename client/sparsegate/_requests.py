@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
@@ -31,6 +32,7 @@ _MODES = {
     "query": encode_pb2.ENCODE_MODE_QUERY,
     "document": encode_pb2.ENCODE_MODE_DOCUMENT,
 }
+_HEADER = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _ON_TRUNCATION = {
     "flag": common_pb2.ON_TRUNCATION_FLAG,
     "error": common_pb2.ON_TRUNCATION_ERROR,
@@ -190,6 +192,30 @@ def truncation(choice: OnTruncation) -> common_pb2.OnTruncation.ValueType:
     if choice not in _ON_TRUNCATION:
         raise InvalidArgument(f"{choice!r} is neither 'flag' nor 'error'", field="on_truncation")
     return _ON_TRUNCATION[choice]
+
+
+def request_id(given: str | None) -> str | None:
+    """The id of a request as a header, where one was given.
+
+    Raises:
+        InvalidArgument: a header cannot carry it as it is.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str) or not _HEADER.fullmatch(given):
+        raise InvalidArgument(
+            f"{given!r} cannot be a header: use printable ASCII characters, without spaces at "
+            "the ends",
+            field="request_id",
+        )
+    return given
+
+
+def shards(number: int | None) -> int | None:
+    """What the gateway allows is its business; this is only what the wire can carry."""
+    if number is not None and not 0 <= number < 2**32:
+        raise InvalidArgument(f"{number} is not a number of shards", field="shards")
+    return number
 
 
 def _write_query(

@@ -170,8 +170,8 @@ class UploadInterrupted(SparsegateError):
     """A bulk upload broke off. Its cause is `__cause__`, whose code and reason it shares.
 
     Attributes:
-        summary: what the gateway acknowledged. To resume, upload the same source with the same
-            batch size and `stream=summary.stream`; or begin with the document at position
+        summary: what the gateway acknowledged. To resume, upload the same source with
+            `stream=summary.stream`; or begin with the document at position
             `summary.acknowledged`: those after it may have been applied, and upserting them again
             does no harm.
     """

@@ -171,6 +171,10 @@ class Filter:
         `is_null`, `is_empty`, `has_id`, `contains`, `nested` (of `field` and `filter`), and a
         filter of its own.
 
+        Qdrant's spelling is read as well: `key` for `field`; a `match` of {"value": 1},
+        {"any": [1, 2]}, {"except": [1]} or {"text": "rock band"}; a `range` of dates; `is_null` and
+        `is_empty` of {"key": "note"}; `min_count` for `count`.
+
         Raises:
             InvalidArgument: it is none; `field` is the path of the clause, as in `filter.must[0]`.
         """

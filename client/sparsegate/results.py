@@ -117,7 +117,8 @@ class UploadProgress:
         applied: of these, applied.
         failed: of these, refused.
         batches: batches acknowledged.
-        skipped: of the acknowledged documents, those that an earlier upload had sent.
+        skipped: of the acknowledged documents, those passed over, because an earlier upload of the
+            same stream had an answer to them.
     """
 
     acknowledged: int
@@ -139,8 +140,8 @@ class UploadSummary:
         sequence: number of the last write; 0 when there was none.
         truncated: number of documents whose text was longer than the model takes.
         capped: number of documents that lost terms to the model's greatest number.
-        skipped: of the acknowledged documents, those that an earlier upload of the same stream had
-            sent; what became of them was its to tell.
+        skipped: of the acknowledged documents, those passed over, because an earlier upload of the
+            same stream had an answer to them, applied or refused; which, was its to tell.
         stream: name of the stream, by which an interrupted upload can be resumed.
     """
 

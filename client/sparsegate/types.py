@@ -33,8 +33,8 @@ class CallOptions(TypedDict, total=False):
     Attributes:
         timeout: seconds until the call fails with `DeadlineExceeded`, instead of the client's.
         metadata: headers sent along, after the client's; keys are lower case.
-        request_id: what the gateway's logs call the request, instead of a random id. A write that
-            is sent again with the id of an earlier one is not applied again.
+        request_id: what the gateway's logs call the request, instead of a random id, in printable
+            ASCII. A write that is sent again with the id of an earlier one is not applied again.
     """
 
     timeout: float

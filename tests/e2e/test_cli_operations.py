@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import Run, read
+from tests.e2e.conftest import COMMAND, Run, read
 from tests.golden import FILMS
 
 from sparsegate_server.launch import GatewayProcess
@@ -63,15 +66,16 @@ def test_filters_count_page_change_and_delete(run: Run) -> None:
     page = read(run("scroll", "numbers", "-f", low, "--json"))
     assert [document["id"] for document in page["documents"]] == [0, 1, 2, 3]
     assert "Changed 4." in run("payload", "set", "numbers", '{"low": true}', "-f", low).stdout
-    assert "Changed 1." in run("payload", "set", "numbers", '{"a": 1}', "0", "--replace").stdout
-    assert "Changed 2." in run("payload", "remove", "numbers", "1", "2", "-k", "n").stdout
+    changed = run("payload", "set", "numbers", '{"a": 1}', "0", "999", "--replace")
+    assert "Changed 1 of 2." in changed.stdout
+    assert "Changed 2 of 2." in run("payload", "remove", "numbers", "1", "2", "-k", "n").stdout
     payloads = read(run("get", "numbers", "0", "1", "3", "--json"))["documents"]
     assert [document["payload"] for document in payloads] == [
         {"a": 1},
         {"low": True},
         {"low": True, "n": 3},
     ]
-    flagged = json.dumps({"field": "low", "match": True})
+    flagged = json.dumps({"must": {"key": "low", "match": {"value": True}}})
     assert "Deleted 3." in run("delete", "numbers", "-f", flagged).stdout
     assert run("count", "numbers").stdout.strip() == "7"
 
@@ -81,7 +85,10 @@ def test_payload_fields_are_indexed(run: Run, films: str) -> None:
     assert "minutes" in run(*words, "create", films, "minutes", "--kind", "number").stdout
     (index,) = read(run(*words, "list", films, "--json"))["payload_indexes"]
     assert (index["field"], index["kind"]) == ("minutes", "number")
+    assert "minutes (number" in run("collections", "get", films).stdout
     assert read(run(*words, "delete", films, "minutes", "--json")) == {"payload_indexes": []}
+    again = run(*words, "delete", films, "minutes")
+    assert again.stderr == f"sparsegate: {films} had no index of minutes\n"
 
 
 def test_aliases_are_set_listed_and_deleted(run: Run, films: str) -> None:
@@ -92,7 +99,9 @@ def test_aliases_are_set_listed_and_deleted(run: Run, films: str) -> None:
     }
     assert hits(run, "now") == hits(run, films)
     assert "now" in run("collections", "list").stdout
-    assert read(run(*words, "delete", "now", "--json")) == {"aliases": []}
+    deleted = run(*words, "delete", "now", "--json")
+    assert (read(deleted), deleted.stderr) == ({"aliases": []}, "")
+    assert run(*words, "delete", "now").stderr == "sparsegate: there was no alias now\n"
     assert "nowhere" in run(*words, "set", "now", "nowhere", code=1).stderr
 
 
@@ -112,7 +121,16 @@ def test_a_snapshot_goes_round(run: Run, films: str, tmp_path: Path) -> None:
     file = tmp_path / "films.snapshot"
     got = read(run("snapshots", "download", films, taken["name"], "-o", str(file), "--json"))
     assert got == {"file": str(file), "bytes": file.stat().st_size}
+    whole = file.read_bytes()
+    run("snapshots", "download", films, taken["name"], str(file))
+    assert file.read_bytes() == whole
     assert [path.name for path in tmp_path.iterdir()] == ["films.snapshot"]
+    nowhere = str(tmp_path / "none" / "films.snapshot")
+    lost = run("snapshots", "download", films, taken["name"], nowhere, code=2).stderr
+    assert "there is no folder" in lost
+    assert "Errno" not in lost
+    run("snapshots", "download", films, taken["name"], str(tmp_path), code=2)
+    run("snapshots", "download", films, taken["name"], str(file), "-o", str(file), code=2)
     run("snapshots", "restore", "sent", str(file))
     run("snapshots", "restore", "kept", "--from", films)
     assert hits(run, "sent") == hits(run, "kept") == hits(run, films)
@@ -139,6 +157,30 @@ def test_a_copy_has_other_shards_and_takes_over_the_alias(run: Run, films: str) 
     run("collections", "index", "delete", films, "minutes")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--switch-alias", "taken"], "taken is the name of a collection"),
+        (["--switch-alias", "never"], "never is the name of a collection"),
+        (["--switch-alias", "-no-name-"], "is no name"),
+        (["--shards", "0"], "shards"),
+        (["--shards", "-1"], "shards"),
+    ],
+)
+def test_a_copy_that_could_not_be_finished_is_not_begun(
+    run: Run, films: str, options: list[str], message: str
+) -> None:
+    if "taken" not in run("collections", "list").stdout:
+        run("collections", "create", "taken")
+    refused = run("collections", "copy", films, "never", *options, code=1).stderr
+    assert message in refused
+    assert len(refused.splitlines()) == 1
+    run("collections", "get", "never", code=1)
+    if "shards" in message:
+        created = run("collections", "create", "never", *options, code=1).stderr
+        assert created == refused
+
+
 def test_a_collection_may_forget_its_texts(run: Run) -> None:
     made = read(run("collections", "create", "mute", "--no-text", "--json"))
     assert made["keep_text"] is False
@@ -156,6 +198,51 @@ def test_an_upload_is_resumed_by_its_name(run: Run, tmp_path: Path) -> None:
     assert "5 applied" in run(*words).stdout
     again = read(run(*words, "--json"))
     assert (again["applied"], again["skipped"]) == (0, 5)
+    assert "5 passed over (acknowledged before under this stream)" in run(*words).stdout
+    with file.open("a") as more:
+        more.writelines(f'\n{{"id": {n}, "text": "film"}}' for n in range(5, 9))
+    grown = read(run(*words[:-1], "3", "--json"))
+    assert (grown["applied"], grown["skipped"]) == (4, 5)
+    assert run("count", "named").stdout.strip() == "9"
+    file.write_text('{"id": 1, "text": "film"}')
+    other = run(*words, code=1)
+    assert other.stdout == ""
+    assert "'first'" in other.stderr
+    assert "another source" in other.stderr
+
+
+@pytest.mark.parametrize("stream", [None, "my films"])
+def test_ctrl_c_tells_how_far_an_upload_came(
+    run: Run, address: str, tmp_path: Path, stream: str | None
+) -> None:
+    name = "halted" if stream else "stopped"
+    run("collections", "create", name)
+    vector = {"indices": [5], "values": [1]}
+    lines = [json.dumps({"id": n, "vector": vector}) + "\n" for n in range(1000)]
+    named = ["--stream", stream] if stream else []
+    command = [COMMAND, "upsert", name, "-", "--batch-size", "50", "--address", address, *named]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as upload:
+        assert upload.stdin is not None
+        upload.stdin.writelines(lines[:600])
+        upload.stdin.flush()
+        for _ in range(100):
+            if int(run("count", name).stdout) >= 550:
+                break
+        upload.send_signal(signal.SIGINT)
+        shown, said = upload.communicate(timeout=30)
+    assert (upload.returncode, shown) == (130, "")
+    told = re.fullmatch(r"sparsegate: interrupted: (\d+) acknowledged(.*)\n", said)
+    assert told is not None, said
+    assert 0 < int(told[1]) <= 600
+    assert ("--stream 'my films'" in told[2]) == (stream is not None)
+    file = tmp_path / "lines.jsonl"
+    file.write_text("".join(lines))
+    rest = read(run("upsert", name, str(file), "--batch-size", "70", "--json", *named))
+    assert rest["applied"] + rest["skipped"] == 1000
+    assert (rest["skipped"] >= 550) == (stream is not None)
+    assert run("count", name).stdout.strip() == "1000"
 
 
 @pytest.mark.parametrize(

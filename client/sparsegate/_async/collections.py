@@ -38,7 +38,7 @@ class CollectionCalls(Connection):
             SparsegateError: any other failure.
         """
         request = pb.CreateCollectionRequest(
-            name=name, model=model, shards=shards, keep_text=keep_text
+            name=name, model=model, shards=_requests.shards(shards), keep_text=keep_text
         )
         reply = await self._call(self._collections.Create, request, options)
         return _replies.collection(reply.collection)

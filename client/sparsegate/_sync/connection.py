@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
+from sparsegate import _requests
 from sparsegate._channel import channel_options
 from sparsegate._runtime_sync import Channel, UnaryUnaryMultiCallable, open_channel, sleep
 from sparsegate._status import error_from_call
@@ -117,7 +118,11 @@ class Connection:
             raise error_from_call(error, request_id) from error
 
     def _headers(self, options: CallOptions) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """The request's id, and all its headers."""
-        request_id = options.get("request_id") or uuid.uuid4().hex
+        """The request's id, and all its headers.
+
+        Raises:
+            InvalidArgument: a header cannot carry the id.
+        """
+        request_id = _requests.request_id(options.get("request_id")) or uuid.uuid4().hex
         own = tuple(options.get("metadata", ()))
         return request_id, (*self._metadata, *own, ("x-request-id", request_id))

@@ -76,36 +76,36 @@ class Upload:
         request_id: str,
         patience: float,
         on_progress: Callable[[UploadProgress], object] | None,
+        batcher: Batcher,
     ) -> None:
         self._method = method
         self._metadata = metadata
         self._request_id = request_id
         self._patience = patience
         self._on_progress = on_progress
-        self._tally = Tally()
+        self._batcher = batcher
+        self._tally = Tally(batcher.stream, batcher.position)
         self._under_way: deque[PendingBatch] = deque()
         self._all_sent = False
         self._outbox = Outbox()
         self._stream = Stream(method, self._outbox, metadata)
 
-    def run(self, batcher: Batcher, documents: Documents, applied: int = 0) -> UploadSummary:
-        """Batches up to the number `applied` are read, but not sent."""
-        self._tally.stream = batcher.stream
+    def run(self, documents: Documents) -> UploadSummary:
+        """Raises:
+        InvalidArgument: the source ended among the documents to pass over.
+        UploadInterrupted: the stream broke.
+        """
         try:
             for document in each(documents):
-                if batch := batcher.add(document):
-                    self._pass_on(batch, applied)
-            self._finish(batcher.rest(), applied)
+                if batch := self._batcher.add(document):
+                    self._send(batch)
+                elif self._batcher.resumed:
+                    self._tell()
+            self._finish(self._batcher.rest())
         finally:
             # Whatever happened, neither the call nor whoever waits at the outbox may linger.
             self._hang_up()
         return self._tally.summary()
-
-    def _pass_on(self, batch: PendingBatch, applied: int) -> None:
-        if batch.request.batch <= applied:
-            self._tally.skip(batch)
-        else:
-            self._send(batch)
 
     def _send(self, batch: PendingBatch) -> None:
         if len(self._under_way) == WINDOW:
@@ -113,9 +113,9 @@ class Upload:
         self._under_way.append(batch)
         self._outbox.put(batch.request)
 
-    def _finish(self, last: PendingBatch, applied: int) -> None:
+    def _finish(self, last: PendingBatch) -> None:
         if last.positions:
-            self._pass_on(last, applied)
+            self._send(last)
         self._all_sent = True
         self._outbox.close()
         while self._under_way:
@@ -130,6 +130,9 @@ class Upload:
         if answer is None or answer.batch != batch.request.batch:
             self._interrupt(Internal("the gateway skipped a batch in its answers"))
         self._tally.acknowledge(batch, answer.upsert)
+        self._tell()
+
+    def _tell(self) -> None:
         if self._on_progress is not None:
             self._on_progress(self._tally.progress())
 

@@ -40,11 +40,13 @@ class UploadCalls(Connection):
             documents: where they come from; read once.
             batch_size: documents of a batch, at most what the gateway allows.
             on_truncation: what to do with texts that are too long.
-            on_progress: called after each acknowledged batch.
+            on_progress: called after each acknowledged batch, and once where documents were passed
+                over.
             stream: your own name for the upload, of up to 128 characters. An upload of that name
-                that was interrupted goes on where it ended, if the source yields the same documents
-                in the same order and `batch_size` is the same: the batches that were applied are
-                read from the source, but not sent.
+                that was interrupted goes on where it ended, whatever `batch_size` is: as many
+                documents of the source as had an answer are read, but not sent; nor are those among
+                them that were refused. A name belongs to one source, which yields the same
+                documents in the same order: give a corrected or other one another name.
 
         Returns:
             Counts, and the error of every refused document by its position in the source. One
@@ -53,25 +55,30 @@ class UploadCalls(Connection):
         Raises:
             UploadInterrupted: the stream broke; its `summary` says how many documents were
                 acknowledged.
-            SparsegateError: it did not begin: bad arguments, or `stream` cannot be looked up.
+            InvalidArgument: bad arguments, or the source ended before the position of `stream`, so
+                that it is another source; nothing was sent.
+            SparsegateError: it did not begin: `stream` cannot be looked up.
         """
         request_id, metadata = self._headers(options)
         name = uuid.uuid4().hex if stream is None else check_text(stream, "stream")
-        applied = 0
+        position = 0
         if stream is not None:
-            applied = self.stream_position(collection, name, **options)
+            position = self.stream_position(collection, name, **options)
+        batcher = Batcher(collection, batch_size, on_truncation, name, position)
         upload = Upload(
             self._documents.UpsertStream,
             metadata,
             request_id,
             options.get("timeout", self._timeout),
             on_progress,
+            batcher,
         )
-        batcher = Batcher(collection, batch_size, on_truncation, name)
-        return upload.run(batcher, documents, applied)
+        return upload.run(documents)
 
     def stream_position(self, collection: str, stream: str, **options: Unpack[CallOptions]) -> int:
-        """Number of the last applied batch of a named upload; 0 if there is none.
+        """How many documents of its source a named upload has an answer to; 0 if there is none.
+
+        It is the number of the last applied batch, which for another client may count otherwise.
 
         Raises:
             InvalidArgument: no name, or too long a one.

@@ -15,7 +15,7 @@ from sparsegate.cli.options import (
     CollectionName,
     Timeout,
 )
-from sparsegate.cli.output import show, show_json
+from sparsegate.cli.output import complain, show, show_json
 from sparsegate.cli.render import aliases_table
 from sparsegate.types import Alias
 
@@ -44,9 +44,12 @@ def delete(
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
-    """Remove an alias; the collection stays."""
+    """Remove an alias, if there is one; the collection stays."""
     with Client(address, timeout=timeout) as client:
+        before = client.list_aliases()
         _show(client.delete_alias(alias), as_json)
+    if alias not in {item.alias for item in before}:
+        complain(f"there was no alias {alias}")
 
 
 @app.command("list")

@@ -18,8 +18,8 @@ from sparsegate.cli.options import (
     ModelName,
     Timeout,
 )
-from sparsegate.cli.output import complain, plain, show, show_json
-from sparsegate.cli.render import collections_table, facts_table
+from sparsegate.cli.output import complain, show, show_json
+from sparsegate.cli.render import collection_table, collections_table
 from sparsegate.types import Collection
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show, copy and delete collections.")
@@ -63,6 +63,9 @@ def list_all(
         show_json({"collections": collections, "problems": problems})
     else:
         show(collections_table(collections))
+    for collection in collections:
+        if collection.problem:
+            complain(f"{collection.name} has a problem: {collection.problem}")
     for name, problem in problems.items():
         complain(f"{name} cannot be read: {problem}")
 
@@ -114,4 +117,4 @@ def _show(collection: Collection, as_json: bool) -> None:
     if as_json:
         show_json(collection)
     else:
-        show(facts_table(plain(collection)))
+        show(collection_table(collection))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -17,12 +18,18 @@ from sparsegate.cli.options import (
     Timeout,
 )
 from sparsegate.cli.output import complain, plain_error, show, show_json
-from sparsegate.errors import FailedPrecondition, UploadInterrupted
+from sparsegate.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    UploadInterrupted,
+)
 from sparsegate.results import UploadProgress, UploadSummary
 from sparsegate.types import Collection
 
 PAGE = 256
 SHOWN_ERRORS = 10
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 
 
 def copy(
@@ -48,19 +55,38 @@ def copy(
     with Client(address, timeout=timeout) as client:
         old = client.get_collection(source)
         same_model = _is_same(client, old, model)
-        complain(f"writes to {old.name} from now on are not copied")
+        if switch_alias is not None:
+            _check_alias(client, switch_alias, target)
         client.create_collection(
             target,
             model=model or old.model,
-            shards=shards or old.shards,
+            shards=old.shards if shards is None else shards,
             keep_text=old.keep_text,
         )
+        complain(f"writes to {old.name} from now on are not copied")
         for index in old.payload_indexes:
             client.create_payload_index(target, index.field, index.kind)
         summary = _transfer(client, old, target, same_model)
         if switch_alias is not None and not summary.errors:
             client.set_alias(switch_alias, target)
     _report(target, summary, switch_alias, as_json)
+
+
+def _check_alias(client: Client, alias: str, target: str) -> None:
+    """What would fail once everything is copied fails before.
+
+    Raises:
+        AlreadyExists: the alias is, or would be, the name of a collection.
+        InvalidArgument: it is no name.
+    """
+    if not NAME.fullmatch(alias):
+        raise InvalidArgument(
+            f"{alias!r} is no name: 1 to 63 letters, digits, _ and -, not beginning with -",
+            field="alias",
+        )
+    names = {collection.name for collection in client.list_collections()}
+    if alias in {target, *names, *client.collection_problems()}:
+        raise AlreadyExists(f"{alias} is the name of a collection: choose another alias")
 
 
 def _is_same(client: Client, old: Collection, model: str) -> bool:

@@ -21,7 +21,7 @@ FilterOption = Annotated[
         "-f",
         metavar="JSON",
         help="Only documents that pass this filter, as in "
-        '\'{"must": [{"field": "year", "range": {"gte": 1980}}]}\'.',
+        '\'{"must": [{"field": "year", "range": {"gte": 1980}}]}\' (or in Qdrant\'s JSON).',
     ),
 ]
 MustContain = Annotated[

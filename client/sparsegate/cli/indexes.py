@@ -16,7 +16,7 @@ from sparsegate.cli.options import (
     CollectionName,
     Timeout,
 )
-from sparsegate.cli.output import show, show_json
+from sparsegate.cli.output import complain, show, show_json
 from sparsegate.cli.render import indexes_table
 from sparsegate.types import PayloadIndex
 
@@ -60,8 +60,10 @@ def delete(
 ) -> None:
     """Drop an index; nothing happens if there is none."""
     with Client(address, timeout=timeout) as client:
-        client.delete_payload_index(collection, field)
+        deleted = client.delete_payload_index(collection, field)
         _show(client.get_collection(collection).payload_indexes, as_json)
+    if not deleted:
+        complain(f"{collection} had no index of {field}")
 
 
 @app.command("list")

@@ -20,6 +20,7 @@ from sparsegate.cli.options import (
 )
 from sparsegate.cli.output import show, show_json
 from sparsegate.results import PayloadResult
+from sparsegate.types import DocumentId
 
 app = typer.Typer(no_args_is_help=True, help="Change payloads in place.")
 
@@ -51,7 +52,7 @@ def set_fields(
             filter=passing,
             mode="replace" if replace else "merge",
         )
-    _show(result, as_json)
+    _show(result, wanted, as_json)
 
 
 @app.command("remove")
@@ -74,11 +75,11 @@ def remove_fields(
     wanted, passing = parse_target(ids, id_type, filter)
     with Client(address, timeout=timeout) as client:
         result = client.remove_payload(collection, keys, ids=wanted, filter=passing)
-    _show(result, as_json)
+    _show(result, wanted, as_json)
 
 
-def _show(result: PayloadResult, as_json: bool) -> None:
+def _show(result: PayloadResult, ids: list[DocumentId] | None, as_json: bool) -> None:
     if as_json:
         show_json(result)
     else:
-        show(f"Changed {result.affected}.")
+        show(f"Changed {result.affected}{f' of {len(set(ids))}' if ids else ''}.")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from typing import Any
 
+from rich import filesize
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from sparsegate.cli.ids import format_id
-from sparsegate.cli.output import cell
+from sparsegate.cli.output import cell, plain
 from sparsegate.results import EncodedQuery, Encoding, Explanation, Hit, SearchResult, TokenizedText
 from sparsegate.types import (
     Alias,
@@ -34,7 +36,8 @@ def search_table(
 
     Args:
         result: searched with payload and text, as far as they are to be shown.
-        fields: payload fields to show, each in a column; none shows the beginning of the text.
+        fields: payload fields to show, each in a column; none shows the beginning of the text, or
+            of the payload where there is none.
         title: above the table.
         offset: hits that were passed over.
     """
@@ -42,7 +45,7 @@ def search_table(
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right")
     table.add_column("id")
-    for name in fields or ("text",):
+    for name in fields or (_gist_heading(result),):
         table.add_column(cell(name))
     for rank, hit in enumerate(result.hits, offset + 1):
         shown = [hit.payload.get(name) for name in fields] if fields else [_gist(hit)]
@@ -172,6 +175,17 @@ def collections_table(collections: Iterable[Collection]) -> Table:
     return table
 
 
+def collection_table(collection: Collection) -> Table:
+    """One collection, field by field."""
+    facts = plain(collection)
+    facts["payload_indexes"] = ", ".join(
+        f"{index.field} ({index.kind}{'' if index.ready else ', building'})"
+        for index in collection.payload_indexes
+    )
+    facts["aliases"] = ", ".join(collection.aliases)
+    return facts_table(facts)
+
+
 def aliases_table(aliases: Iterable[Alias]) -> Table:
     table = _table()
     table.add_column("alias")
@@ -192,17 +206,18 @@ def indexes_table(indexes: Iterable[PayloadIndex]) -> Table:
 
 def snapshots_table(snapshots: Iterable[Snapshot]) -> Table:
     table = _table()
-    table.add_column("snapshot", no_wrap=True)  # its whole name is what other commands ask for
-    for heading in ("documents", "sequence", "bytes"):
-        table.add_column(heading, justify="right")
-    table.add_column("created")
+    table.pad_edge = False
+    # Its whole name is what other commands ask for; where it is too long, it alone is folded.
+    table.add_column("snapshot", overflow="fold")
+    for heading in ("documents", "size"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("created (UTC)", no_wrap=True)
     for item in snapshots:
         table.add_row(
             cell(item.name),
             f"{item.documents:,}",
-            str(item.sequence),
-            f"{item.bytes:,}",
-            item.created.isoformat(" ", "seconds"),
+            filesize.decimal(item.bytes),
+            f"{item.created.astimezone(UTC):%Y-%m-%d %H:%M}",
         )
     return table
 
@@ -266,6 +281,12 @@ def _table(
 def _tell_rest(table: Table, total: int, limit: int | None) -> None:
     if limit is not None and total > limit:
         table.caption = f"and {total - limit} more"
+
+
+def _gist_heading(result: SearchResult) -> str:
+    """What the gists are."""
+    with_text = [bool(hit.text) for hit in result.hits if hit.text or hit.payload]
+    return "text" if all(with_text) else "text or payload" if any(with_text) else "payload"
 
 
 def _gist(hit: Hit) -> str:

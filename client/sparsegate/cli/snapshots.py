@@ -18,8 +18,8 @@ from sparsegate.cli.options import (
     CollectionName,
     Timeout,
 )
-from sparsegate.cli.output import plain, show, show_json
-from sparsegate.cli.render import facts_table, snapshots_table
+from sparsegate.cli.output import show, show_json
+from sparsegate.cli.render import collection_table, snapshots_table
 from sparsegate.errors import NotFound
 from sparsegate.types import Snapshot
 
@@ -64,27 +64,47 @@ def list_all(
 def download(
     collection: CollectionName,
     snapshot: SnapshotName,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            help="File to write; SNAPSHOT in this folder if not given.",
+            dir_okay=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write; SNAPSHOT in this folder if not given."),
+        typer.Option("--output", "-o", help="The same, as an option.", dir_okay=False),
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = LONG_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
     """Write the archive of a snapshot to a file."""
-    target = output or Path(snapshot)
+    target = _target(file, output, snapshot)
     with Client(address) as client, transfer() as meter:
         try:
             size = client.download_snapshot(
                 collection, snapshot, target, on_progress=meter, timeout=timeout
             )
         except OSError as error:
-            raise typer.BadParameter(str(error), param_hint="--output") from None
+            raise typer.BadParameter(str(error), param_hint="FILE") from None
     if as_json:
         show_json({"file": str(target), "bytes": size})
     else:
         show(f"Wrote {size:,} bytes to {target}.")
+
+
+def _target(file: Path | None, output: Path | None, snapshot: str) -> Path:
+    """Raises:
+    typer.BadParameter: it was given twice, or its folder does not exist.
+    """
+    if file is not None and output is not None:
+        raise typer.BadParameter("give either FILE or --output", param_hint="FILE")
+    target = file or output or Path(snapshot)
+    if not target.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {target.parent}", param_hint="FILE")
+    return target
 
 
 @app.command("delete")
@@ -135,7 +155,7 @@ def restore(
     if as_json:
         show_json(restored)
     else:
-        show(facts_table(plain(restored)))
+        show(collection_table(restored))
 
 
 def _kept(client: Client, collection: str, name: str | None) -> Snapshot:

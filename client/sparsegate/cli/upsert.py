@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Annotated
 
 import typer
@@ -24,6 +25,9 @@ from sparsegate.cli.output import complain, plain_error, show, show_json
 from sparsegate.errors import SparsegateError, UploadInterrupted
 from sparsegate.results import UploadProgress, UploadSummary
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
+
 
 def upsert(
     collection: CollectionName,
@@ -42,8 +46,9 @@ def upsert(
         typer.Option(
             "--stream",
             metavar="NAME",
-            help="Your name for this upload: given again with the same file, it goes on where it "
-            "was interrupted.",
+            help="Your name for the upload of this file: given again with the same file, it goes "
+            "on where it was interrupted, counting the file's documents. Refused ones count, too, "
+            "and are not sent again: give a corrected or other file another name.",
         ),
     ] = None,
     refuse_long: RefuseLong = False,
@@ -58,10 +63,12 @@ def upsert(
     listed with their line, and the others are applied all the same.
     """
     documents = DocumentLines(file, join_title)
-    interruption = None
+    interruption, acknowledged = None, 0
     with Client(address, timeout=timeout) as client, Meter(size_of(file)) as meter:
 
         def update(progress: UploadProgress) -> None:
+            nonlocal acknowledged
+            acknowledged = progress.acknowledged
             refused = progress.failed + len(documents.errors)
             meter.show(documents.bytes_read, progress.applied, refused)
 
@@ -76,12 +83,21 @@ def upsert(
             )
         except UploadInterrupted as error:
             interruption, summary = error, error.summary
+        except KeyboardInterrupt:
+            complain(f"interrupted: {acknowledged:,} acknowledged{_way_on(stream)}")
+            raise typer.Exit(INTERRUPTED) from None
     failed = _by_line(documents, summary)
     _report(collection, summary, failed, complete=interruption is None, as_json=as_json)
     if interruption is not None:
         raise interruption
     if failed:
         raise typer.Exit(1)
+
+
+def _way_on(stream: str | None) -> str:
+    if stream is None:
+        return ""
+    return f"; the same command, with --stream {shlex.quote(stream)}, goes on from there"
 
 
 def _by_line(documents: DocumentLines, summary: UploadSummary) -> dict[int, SparsegateError]:
@@ -120,7 +136,7 @@ def _report(
         return
     parts = [f"{summary.applied} applied", f"{len(failed)} refused"]
     if summary.skipped:
-        parts.append(f"{summary.skipped} sent before")
+        parts.append(f"{summary.skipped:,} passed over (acknowledged before under this stream)")
     if summary.truncated:
         parts.append(f"{summary.truncated} longer than the model takes, cut")
     if summary.capped:

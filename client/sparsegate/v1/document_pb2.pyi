@@ -166,11 +166,16 @@ class UpsertStreamRequest(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     batch: _builtins.int
-    """The client's own number for the batch; comes back with its answer."""
+    """The client's own number for the batch; comes back with its answer. In a named stream numbers
+    ascend, with or without gaps. Sparsegate's clients count the documents of their source up to the
+    end of the batch, refused ones included, so that the number of the last applied batch tells
+    where to go on, whatever the size of the batches.
+    """
     stream: _builtins.str
     """The client's own name for the stream, the same in all its messages. Where it is given, batch
-    numbers begin at 1 and ascend, and a batch that was applied before, over this connection or an
-    earlier one, is answered but not applied again.
+    numbers are 1 or more and ascend, and a batch whose number is not above the last one applied,
+    over this connection or an earlier one, is answered but not applied again. A name therefore
+    belongs to one source: a corrected or other one needs another name.
     """
     @_builtins.property
     def upsert(self) -> Global___UpsertRequest:
@@ -225,7 +230,7 @@ class StreamPositionResponse(_message.Message):
 
     BATCH_FIELD_NUMBER: _builtins.int
     batch: _builtins.int
-    """Number of the last applied batch; 0 if there is none."""
+    """Number of the last applied batch, as the client gave it; 0 if there is none."""
     def __init__(
         self,
         *,

@@ -104,6 +104,28 @@ async def test_headers_reach_the_gateway(gateway: Any) -> None:
         assert len(gateway.metadata["x-request-id"]) == 32
 
 
+@pytest.mark.parametrize("given", ["ü", "", "a\nb", "\x00", " a", "a ", 7])
+async def test_a_request_id_that_no_header_can_carry_is_refused(
+    client: Any, gateway: Any, capfd: pytest.CaptureFixture[str], given: Any
+) -> None:
+    for call in (
+        client.count("films", request_id=given),
+        client.upload("films", [Document(1)], request_id=given),
+        client.restore_snapshot("films", __file__, request_id=given),
+    ):
+        with pytest.raises(sparsegate.InvalidArgument, match="header") as caught:
+            await call
+        assert caught.value.field == "request_id"
+    assert gateway.calls == 0
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_number_of_shards_that_the_wire_cannot_carry(client: Any) -> None:
+    with pytest.raises(sparsegate.InvalidArgument) as caught:
+        await client.create_collection("films", shards=-1)
+    assert caught.value.field == "shards"
+
+
 async def test_an_error_knows_its_request(client: Any, gateway: Any, refuse: Any) -> None:
     gateway.count = failing(1, refuse, grpc.StatusCode.NOT_FOUND)
     with pytest.raises(sparsegate.NotFound) as caught:

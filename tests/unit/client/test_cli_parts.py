@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -40,6 +40,7 @@ from sparsegate.cli.output import plain
 from sparsegate.cli.render import (
     aliases_table,
     closing_table,
+    collection_table,
     collections_table,
     expansion_table,
     explanation_table,
@@ -211,7 +212,8 @@ def test_collections_and_what_belongs_to_them_are_shown() -> None:
     snapshot = Snapshot("films-1", "films", 7, 1_234_567, 2**20, taken)
     text = shown(snapshots_table([snapshot]))
     assert "1,234,567" in text
-    assert "2024-05-01 12:30:15+00:00" in text
+    assert "1.0 MB" in text
+    assert "2024-05-01 12:30 " in text
     assert plain(snapshot)["created"] == "2024-05-01T12:30:15.250000+00:00"
     assert "[b]" in shown(aliases_table([Alias("[b]", "films")]))
     rows = shown(indexes_table([PayloadIndex("a[].b", "keyword", False)]))
@@ -219,6 +221,54 @@ def test_collections_and_what_belongs_to_them_are_shown() -> None:
     assert "no" in rows
     films = Collection("films", "m", "f", 10, 1, 3, 7, 1, 9, 0, aliases=("now", "then"))
     assert "now, then" in shown(collections_table([films]))
+
+
+def lines_of(table: Table) -> list[str]:
+    """What 80 columns show."""
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(table)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return [line.strip() for line in text.splitlines()]
+
+
+def test_snapshots_fit_into_80_columns() -> None:
+    taken = datetime(2024, 5, 1, 14, 30, 15, tzinfo=timezone(timedelta(hours=2)))
+    short = Snapshot("films-1234-20240501T123015Z.snapshot", "films", 1234, 10**7, 10**9, taken)
+    heading, _, row, *_ = lines_of(snapshots_table([short]))[1:]
+    assert heading.split() == ["snapshot", "documents", "size", "created", "(UTC)"]
+    assert row.split() == [short.name, "10,000,000", "1.0", "GB", "2024-05-01", "12:30"]
+    shown = lines_of(snapshots_table([replace(short, name="x" * 100)]))
+    assert "…" not in "".join(shown)
+    assert "".join(shown).count("x") == 100
+
+
+def test_a_collection_is_shown_in_plain_words() -> None:
+    films = Collection(
+        "films", "m", "f", 10, 1, 3, 7, 1, 9, 0, problem="disk full", aliases=("now", "then"),
+        payload_indexes=(
+            PayloadIndex("minutes", "number", True), PayloadIndex("year", "number", False)
+        ),
+    )  # fmt: skip
+    shown = lines_of(collection_table(films))
+    facts = dict(line.split("   ", 1) for line in shown if "   " in line)
+    facts = {name: value.strip() for name, value in facts.items()}
+    assert facts["payload indexes"] == "minutes (number), year (number, building)"
+    assert facts["aliases"] == "now, then"
+    assert facts["problem"] == "disk full"
+
+
+@pytest.mark.parametrize(
+    ("hits", "heading"),
+    [
+        ([Hit(1, 0.5, {"a": 1}, "words", None)], "text"),
+        ([Hit(1, 0.5, {"a": 1}, None, None)], "payload"),
+        ([Hit(1, 0.5, {"a": 1}, None, None), Hit(2, 0.5, {}, "words", None)], "text or payload"),
+        ([Hit(1, 0.5, {}, None, None)], "text"),
+        ([], "text"),
+    ],
+)
+def test_what_is_shown_of_a_hit_is_named(hits: list[Hit], heading: str) -> None:
+    assert lines_of(search_table(found(*hits)))[1].split(maxsplit=3)[3] == heading
 
 
 def test_results_become_json() -> None:

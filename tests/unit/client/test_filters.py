@@ -92,6 +92,52 @@ JSON = {
             min_should=MinShould((IsNull("d"),), 1),
         ),
     ),
+    "Qdrant's values": (
+        {
+            "must": [
+                {"key": "color", "match": {"value": "red"}},
+                {"key": "color", "match": {"any": ["red", "blue"]}},
+                {"key": "color", "match": {"except": ["red"]}},
+                {"key": "t", "match": {"text": "rock band"}},
+            ]
+        },
+        Filter(
+            must=(
+                Match("color", "red"),
+                Match("color", any=["red", "blue"]),
+                Except("color", any=["red"]),
+                MatchText("t", "rock band"),
+            )
+        ),
+    ),
+    "Qdrant's bounds": (
+        {
+            "should": [
+                {"key": "year", "range": {"gt": 1980, "lte": 1990.5}},
+                {"key": "at", "range": {"gte": "2020-01-01T00:00:00Z", "lt": "2021-01-01"}},
+            ]
+        },
+        Filter(
+            should=(
+                Range("year", gt=1980, lte=1990.5),
+                DatetimeRange("at", gte="2020-01-01T00:00:00Z", lt="2021-01-01"),
+            )
+        ),
+    ),
+    "the rest of Qdrant's": (
+        {
+            "must": {"is_null": {"key": "a"}},
+            "should": [{"is_empty": {"key": "b"}}, {"has_id": [1, "b"]}],
+            "must_not": {"nested": {"key": "c", "filter": {"must": {"key": "d", "range": {}}}}},
+            "min_should": {"conditions": [{"key": "e", "match": {"value": True}}], "min_count": 1},
+        },
+        Filter(
+            must=(IsNull("a"),),
+            should=(IsEmpty("b"), HasId((1, "b"))),
+            must_not=(Nested("c", Filter(must=(Range("d"),))),),
+            min_should=MinShould((Match("e", True),), 1),
+        ),
+    ),
 }
 
 
@@ -123,7 +169,45 @@ REFUSED: list[tuple[Any, str]] = [
     ({"min_should": {"count": True, "conditions": []}}, "filter.min_should.count"),
     ({"should": [{"nested": {"field": "a"}}]}, "filter.should[0].nested.filter"),
     ({"should": [{"nested": {"filter": {}}}]}, "filter.should[0].nested.field"),
+    ({"key": "a", "field": "a", "match": 1}, "filter"),
+    ({"key": 5, "match": 1}, "filter.key"),
+    ({"must": [{"key": "a", "match": {}}]}, "filter.must[0].match"),
+    ({"key": "a", "match": {"value": 1, "any": [1]}}, "filter.match"),
+    ({"key": "a", "match": {"phrase": "b"}}, "filter.match"),
+    ({"key": "a", "match": {"any": "b"}}, "filter.match.any"),
+    ({"key": "a", "match": {"except": [1, None]}}, "filter.match.except[1]"),
+    ({"key": "a", "match": {"value": [1]}}, "filter.match.value"),
+    ({"key": "a", "match": {"text": 1}}, "filter.match.text"),
+    ({"key": "a", "range": {"gte": 1, "lt": "2020-01-01"}}, "filter.range.gte"),
+    ({"key": "a", "range": {"gte": "yesterday"}}, "filter.range.gte"),
+    ({"must": {"is_null": {"name": "a"}}}, "filter.must[0].is_null"),
+    ({"is_empty": {"key": 1}}, "filter.is_empty.key"),
+    ({"nested": {"key": "a", "field": "a", "filter": {}}}, "filter.nested"),
+    ({"min_should": {"conditions": [], "min_count": 0}}, "filter.min_should.min_count"),
+    ({"min_should": {"conditions": [], "min_count": 1, "count": 1}}, "filter.min_should"),
 ]
+
+
+def test_what_is_accepted_is_told() -> None:
+    with pytest.raises(InvalidArgument, match="any, except, text, value"):
+        Filter.from_json({"key": "a", "match": {"phrase": "b"}})
+    with pytest.raises(InvalidArgument, match=r"`field` \(or `key`\)"):
+        Filter.from_json({"geo_radius": {}})
+
+
+@pytest.mark.parametrize(
+    ("filter", "path"),
+    [
+        ({"key": "a", "match": {"value": 1}}, "filter"),
+        (Filter(must={"is_null": "a"}), "filter.must"),  # type: ignore[arg-type]
+        (Filter(should=[{"is_null": "a"}]), r"filter.should\[0\]"),  # type: ignore[list-item]
+        (Filter(min_should={"count": 1}), "filter.min_should"),  # type: ignore[arg-type]
+        (Nested("a", {"is_null": "b"}), r"filter.must\[0\].nested.filter"),  # type: ignore[arg-type]
+    ],
+)
+def test_plain_dicts_are_sent_to_from_json(filter: Any, path: str) -> None:
+    with pytest.raises(TypeError, match=rf"^{path} is a plain dict: use Filter.from_json"):
+        write_filter(filter)
 
 
 @pytest.mark.parametrize(("value", "field"), REFUSED)

@@ -272,7 +272,7 @@ async def test_an_upload_outlives_its_connection(
     (stream,) = {stream for stream, _ in gateway.batches}
     assert stream == summary.stream
     numbers = [number for _, number in gateway.batches]
-    assert set(numbers) == {1, 2, 3, 4, 5}
+    assert set(numbers) == {10, 20, 30, 40, 50}
     assert len(numbers) == 5 + len(failing)  # only what had no answer is sent again
     assert await closed(gateway)
 
@@ -301,22 +301,58 @@ async def test_an_upload_reconnects_no_longer_than_its_timeout(
 
 
 async def test_an_upload_is_resumed_where_it_ended(client: Any, gateway: Any) -> None:
-    gateway.position = 3
-    source = [Document(-1 if number == 25 else number, "text") for number in range(47)]
+    gateway.position = 30
+    source = [Document(-1 if number in {25, 35} else number, "text") for number in range(47)]
     seen: list[UploadProgress] = []
     summary = await client.upload(
         "films", source, batch_size=10, stream="mine", on_progress=seen.append
     )
-    assert gateway.batches == [("mine", 4), ("mine", 5)]
+    assert gateway.batches == [("mine", 41), ("mine", 47)]
     assert (summary.acknowledged, summary.applied, summary.skipped) == (47, 16, 30)
-    assert list(summary.errors) == [25]
+    assert list(summary.errors) == [35]  # nothing is known of those that were passed over
     assert summary.stream == "mine"
-    assert seen[-1].skipped == 30
-    assert await client.stream_position("films", "mine") == 3
+    assert seen[0] == UploadProgress(30, applied=0, failed=0, batches=0, skipped=30)
+    assert [progress.acknowledged for progress in seen] == [30, 41, 47]
+    assert await client.stream_position("films", "mine") == 30
+
+
+@pytest.mark.parametrize("first", [1, 7, 10, 100])
+@pytest.mark.parametrize("second", [1, 3, 10, 100])
+async def test_batches_may_have_another_size_when_an_upload_is_resumed(
+    client: Any, gateway: Any, refuse: Any, first: int, second: int
+) -> None:
+    arrived: list[int] = []
+
+    def upsert(request: pb.UpsertRequest, context: Any) -> pb.UpsertResponse:
+        if gateway.calls == 3:
+            refuse(context, grpc.StatusCode.NOT_FOUND, "gone")
+        arrived.extend(document.id.number for document in request.documents)
+        gateway.position = gateway.batches[-1][1]
+        return pb.UpsertResponse(applied=len(request.documents))
+
+    gateway.upsert = upsert
+    source = [Document(-1 if number % 9 == 4 else number, "text") for number in range(40)]
+    with suppress(UploadInterrupted):
+        await client.upload("films", source, batch_size=first, stream="mine")
+    gateway.calls = 10
+    summary = await client.upload("films", source, batch_size=second, stream="mine")
+    assert arrived == [number for number in range(40) if number % 9 != 4]
+    assert (summary.acknowledged, gateway.position) == (40, 40)
+
+
+async def test_a_source_that_ends_before_the_position_is_another_source(
+    client: Any, gateway: Any
+) -> None:
+    gateway.position = 48
+    with pytest.raises(sparsegate.InvalidArgument, match=r"'mine'.*another source") as caught:
+        await client.upload("films", documents(47), batch_size=10, stream="mine")
+    assert caught.value.field == "stream"
+    assert gateway.batches == []
+    assert await closed(gateway)
 
 
 async def test_an_upload_that_was_complete_sends_nothing(client: Any, gateway: Any) -> None:
-    gateway.position = 5
+    gateway.position = 47
     summary = await client.upload("films", documents(47), batch_size=10, stream="mine")
     assert gateway.batches == []
     assert (summary.acknowledged, summary.skipped, summary.batches) == (47, 47, 0)
