@@ -59,8 +59,8 @@ class BatchOrder:
             return None
         if request.batch <= self._last:
             raise InvalidRequest(
-                f"{request.batch} is not above {self._last}: batches of a named stream begin at 1 "
-                "and ascend",
+                f"{request.batch} is not above {self._last}: batches of a named stream ascend "
+                "from 1 or more",
                 field="batch",
             )
         self._last = request.batch

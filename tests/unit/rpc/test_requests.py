@@ -120,7 +120,7 @@ def test_batches_of_a_named_stream_ascend() -> None:
 
 
 def test_batches_begin_at_one() -> None:
-    with pytest.raises(InvalidRequest, match="begin at 1"):
+    with pytest.raises(InvalidRequest, match="ascend"):
         BatchOrder().next(batch(0))
 
 
