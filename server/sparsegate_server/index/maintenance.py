@@ -19,7 +19,10 @@ from sparsegate_server.errors import SparsegateError
 
 _log = logging.getLogger(__name__)
 
-_NICENESS: Final = 10
+_SEALING_NICENESS: Final = 10
+_MERGING_NICENESS: Final = 19
+"""Merges can wait; writes wait for seals when these fall far behind."""
+
 _RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 60.0
 
@@ -69,7 +72,8 @@ class Job:
 class Lane:
     """A thread that runs jobs, those that were woken first before the others."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, niceness: int) -> None:
+        self._niceness = niceness
         self._woken: dict[Job, float] = {}
         self._running: Job | None = None
         self._closed = False
@@ -106,7 +110,7 @@ class Lane:
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while (job := self._next()) is not None:
             try:
                 again = job.run()
@@ -137,8 +141,8 @@ class Maintenance:
     """The lanes of a process."""
 
     def __init__(self) -> None:
-        self.sealing = Lane("sparsegate-seal")
-        self.merging = Lane("sparsegate-merge")
+        self.sealing = Lane("sparsegate-seal", _SEALING_NICENESS)
+        self.merging = Lane("sparsegate-merge", _MERGING_NICENESS)
 
     def close(self) -> None:
         self.sealing.close()
