@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,10 @@ def model_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export(pulled, folder)
     export(pulled, folder, output="logits")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _short_turns() -> None:
+    """As the gateway sets it: with the default of 5 ms, one busy reader in Python holds every other
+    thread up at each of its calls into the database."""
+    sys.setswitchinterval(0.0005)

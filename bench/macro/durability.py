@@ -40,7 +40,7 @@ from sparsegate_server.index import recovery
 from sparsegate_server.operations import Document, SearchOptions
 
 ROUNDS = 10
-LOADS = 7
+LOADS = 5
 SMALL, LARGE = 100, 1000
 UNSEALED = 5_000
 console = Console()

@@ -19,9 +19,9 @@ from sparsegate_server.errors import SparsegateError
 
 _log = logging.getLogger(__name__)
 
-_SEALING_NICENESS: Final = 10
-_MERGING_NICENESS: Final = 19
-"""Merges can wait; writes wait for seals when these fall far behind."""
+_NICENESS: Final = 10
+"""Low enough to give way to searches. Not lower: a thread that holds a lock for a moment and is not
+let run to give it back, would hold up those that wait for it."""
 
 _RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 60.0
@@ -72,8 +72,7 @@ class Job:
 class Lane:
     """A thread that runs jobs, those that were woken first before the others."""
 
-    def __init__(self, name: str, niceness: int) -> None:
-        self._niceness = niceness
+    def __init__(self, name: str) -> None:
         self._woken: dict[Job, float] = {}
         self._running: Job | None = None
         self._closed = False
@@ -110,7 +109,7 @@ class Lane:
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while (job := self._next()) is not None:
             try:
                 again = job.run()
@@ -141,8 +140,8 @@ class Maintenance:
     """The lanes of a process."""
 
     def __init__(self) -> None:
-        self.sealing = Lane("sparsegate-seal", _SEALING_NICENESS)
-        self.merging = Lane("sparsegate-merge", _MERGING_NICENESS)
+        self.sealing = Lane("sparsegate-seal")
+        self.merging = Lane("sparsegate-merge")
 
     def close(self) -> None:
         self.sealing.close()

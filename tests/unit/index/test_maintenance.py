@@ -41,7 +41,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def lane() -> Iterator[Lane]:
-    with closing(Lane("test", 10)) as lane:
+    with closing(Lane("test")) as lane:
         yield lane
 
 

@@ -18,6 +18,9 @@ from sparsegate_server.index.store.documents import Encoded, Stored, StoredParts
 from sparsegate_server.index.store.wal import check_log
 from sparsegate_server.operations import WriteResult
 
+_ROWS: Final = 64
+"""Documents that one statement inserts."""
+
 _KEPT_REQUESTS: Final = 10_000
 _COLUMNS: Final = "number, key, version, checksums, payload, text, vector"
 
@@ -127,26 +130,35 @@ class Store:
         self._change_many("INSERT OR REPLACE INTO state VALUES (?, ?)", rows)
 
     def insert(self, documents: Sequence[Encoded], numbers: Sequence[int], version: int) -> None:
-        self._change_many(
-            "INSERT INTO documents (number, key, version, checksums, payload, text, vector)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (number, each.key, version, each.checksums, each.payload, each.text, each.vector)
-                for number, each in zip(numbers, documents, strict=True)
-            ),
-        )
+        rows = [
+            (number, each.key, version, each.checksums, each.payload, each.text, each.vector)
+            for number, each in zip(numbers, documents, strict=True)
+        ]
+        # Many rows a statement: each statement gives the GIL away, and has to wait for it again
+        # where other threads are busy.
+        for start in range(0, len(rows), _ROWS):
+            some = rows[start : start + _ROWS]
+            places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(some))
+            self._change(
+                f"INSERT INTO documents ({_COLUMNS}) VALUES {places}",  # noqa: S608
+                [value for row in some for value in row],
+            )
 
     def bury(self, numbers: Sequence[int], sequence: int) -> None:
         """Notes the death of documents."""
-        self._change_many(
-            "INSERT INTO tombstones VALUES (?, ?)", [(number, sequence) for number in numbers]
+        self._change(
+            "INSERT INTO tombstones SELECT value, ? FROM json_each(?)",
+            (sequence, json.dumps(list(numbers))),
         )
 
     def purge(self, numbers: Sequence[int]) -> None:
         """Forgets dead documents, which no segment holds and no search needs any more."""
-        rows = [(number,) for number in numbers]
-        self._change_many("DELETE FROM documents WHERE number = ?", rows)
-        self._change_many("DELETE FROM tombstones WHERE number = ?", rows)
+        wanted = (json.dumps(list(numbers)),)
+        for table in ("documents", "tombstones"):
+            self._change(
+                f"DELETE FROM {table} WHERE number IN (SELECT value FROM json_each(?))",  # noqa: S608
+                wanted,
+            )
 
     def request(self, request_id: str) -> tuple[bytes, WriteResult] | None:
         """Digest and result of an earlier request."""
@@ -282,6 +294,10 @@ class Store:
     def _one(self, query: str, *values: object) -> Any:
         with self._explained():
             return self._writer.execute(query, values).fetchone()
+
+    def _change(self, statement: str, values: Sequence[object]) -> None:
+        with self._explained():
+            self._writer.execute(statement, values)
 
     def _change_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         with self._explained():
