@@ -164,7 +164,7 @@ async def test_an_upload_outlives_the_gateway(model_repository: Path) -> None:
         counted = await count(wire)
         assert (summary.acknowledged, summary.applied, summary.errors) == (100, 100, {})
         assert (counted.count, counted.sequence) == (100, summary.sequence)
-        assert await position(wire, summary.stream) == 10
+        assert await position(wire, summary.stream) == 100  # documents of the source
         assert counted.sequence == 10  # no batch was applied twice
 
 
