@@ -74,6 +74,9 @@ class SearchOptions:
             the whole collection, n of them with the term, and round it to float32.
         select: which parts of the hits' documents come along.
         max_bytes: refuse the reply when its estimated size is above it; 0 means never.
+        effort: how hard to try, above 0 and at most 1. At 1 the hits are exact; below, a search
+            reads less and the result says what it may have missed.
+        target_recall: instead of `effort`, the recall to aim at, by the collection's calibration.
     """
 
     limit: int
@@ -83,6 +86,8 @@ class SearchOptions:
     idf: bool = False
     select: Selection = Selection()
     max_bytes: int = 0
+    effort: float = 1.0
+    target_recall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +103,31 @@ class SearchResult:
     """Hits by descending score, ties by ascending id, all as of `sequence`.
 
     Attributes:
+        ids, scores: of each hit; a score is a float32, as a Python float that holds it exactly.
         postings_scored: how many stored weights were read.
         query: the vector that was scored, after `idf`.
-        documents: parallel to `hits` when the caller selected something, else empty.
+        documents: parallel to `ids` when the caller selected something, else empty.
         unindexed: fields of the filter that no index covers, evaluated document by document.
+        blocks_skipped: how many blocks of documents were passed over because none of theirs could
+            be among the hits.
+        approximate: whether a better document may have been missed.
+        missed_score: where `approximate`, no missed document scores above it.
     """
 
-    hits: tuple[Hit, ...]
+    ids: Sequence[DocumentId]
+    scores: Sequence[float]
     sequence: int
     postings_scored: int
     query: SparseVector
     documents: tuple[Found, ...] = ()
     unindexed: tuple[str, ...] = ()
+    blocks_skipped: int = 0
+    approximate: bool = False
+    missed_score: float | None = None
+
+    @property
+    def hits(self) -> tuple[Hit, ...]:
+        return tuple(map(Hit, self.ids, self.scores))
 
 
 @dataclass(frozen=True, slots=True)

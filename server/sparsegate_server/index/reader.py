@@ -26,7 +26,6 @@ from sparsegate_server.operations import (
     WHOLE,
     Counted,
     Fetched,
-    Hit,
     Page,
     SearchOptions,
     SearchResult,
@@ -80,7 +79,8 @@ class Reader:
             )
             documents = self._hydration.found(places, options.select) if options.select else []
             return SearchResult(
-                tuple(Hit(ids.decode(each.key), each.score) for each in hits),
+                [ids.decode(each.key) for each in hits],
+                [each.score for each in hits],
                 view.sequence,
                 ranking.scored,
                 ranking.query,

@@ -117,7 +117,7 @@ async def _build(
     found: Found, request: search_pb2.SearchRequest, timings: Timings | None
 ) -> search_pb2.SearchResponse:
     """The reply; a long one is built in a thread."""
-    size = 0 if len(found.result.hits) <= _SMALL_LIMIT else 1 << 30
+    size = 0 if len(found.result.ids) <= _SMALL_LIMIT else 1 << 30
     reply = await offload(size, _response, found, request)
     if timings is not None:
         reply.timings.CopyFrom(convert.timings_to(timings))
@@ -135,8 +135,8 @@ def _response(found: Found, request: search_pb2.SearchRequest) -> search_pb2.Sea
         postings_scored=result.postings_scored,
         unindexed=result.unindexed,
     )
-    for at, hit in enumerate(result.hits):
-        message = reply.hits.add(id=id_to(hit.id), score=hit.score)
+    for at, (id, score) in enumerate(zip(result.ids, result.scores, strict=True)):
+        message = reply.hits.add(id=id_to(id), score=score)
         if result.documents:
             _fill(message, result.documents[at], fingerprint)
     if request.with_query:
