@@ -6,10 +6,10 @@ READY  := $(VENV)/.ready
 INFERENCE ?= triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format protos serve bench clean
+.PHONY: help setup demo test check format protos serve bench bench-search clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make the environment in .venv from the lock of exact versions
 
@@ -54,6 +54,11 @@ serve: $(READY) ## Serve splade-tiny in process on 127.0.0.1:50051
 
 bench: $(READY) ## Measure Encode and Search at 1, 8 and 32 clients, Triton beside in-process
 	@$(BIN)/python bench/macro/serving.py
+
+bench-search: $(READY) ## Measure every bar of search: DATA=wiki200k, PEERS=… PYTHON_PEERS=… for peers
+	@test -n "$(DATA)" || { echo "Say where the data is: make bench-search DATA=/path/to/wiki200k"; exit 1; }
+	@$(BIN)/python -m bench.search --data "$(DATA)" $(if $(PEERS),--peers "$(PEERS)") \
+		$(if $(PYTHON_PEERS),--python-peers "$(PYTHON_PEERS)") $(BENCH)
 
 clean: ## Remove the environment and all caches of the tools; models in the user's cache stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

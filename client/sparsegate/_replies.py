@@ -32,7 +32,9 @@ from sparsegate.results import (
 )
 from sparsegate.types import (
     Alias,
+    Calibration,
     Collection,
+    EffortPoint,
     FieldKind,
     Model,
     PayloadIndex,
@@ -43,6 +45,7 @@ from sparsegate.v1 import (
     collection_pb2,
     common_pb2,
     document_pb2,
+    effort_pb2,
     encode_pb2,
     model_pb2,
     search_pb2,
@@ -115,6 +118,27 @@ def collection(message: collection_pb2.Collection) -> Collection:
         problem=message.problem,
         payload_indexes=tuple(map(_payload_index, message.payload_indexes)),
         aliases=tuple(message.aliases),
+        calibration=calibration(message.calibration) if message.HasField("calibration") else None,
+    )
+
+
+def calibration(message: effort_pb2.EffortCalibration) -> Calibration:
+    return Calibration(
+        points=tuple(
+            EffortPoint(
+                effort=point.effort,
+                recall=point.recall,
+                recall_bound=point.recall_bound,
+                postings_scored=point.postings_scored,
+                milliseconds=point.milliseconds,
+            )
+            for point in message.points
+        ),
+        limit=message.limit,
+        queries=message.queries,
+        confidence=message.confidence,
+        documents=message.documents,
+        sequence=message.sequence,
     )
 
 
@@ -194,6 +218,10 @@ def search(reply: search_pb2.SearchResponse) -> SearchResult:
         sequence=reply.sequence,
         postings_scored=reply.postings_scored,
         unindexed=tuple(reply.unindexed),
+        approximate=reply.approximate,
+        missed_score=reply.missed_score if reply.HasField("missed_score") else None,
+        blocks_skipped=reply.blocks_skipped,
+        effort=reply.effort,
     )
 
 

@@ -23,6 +23,7 @@ from sparsegate.v1 import (
     collection_pb2,
     common_pb2,
     document_pb2,
+    effort_pb2,
     encode_pb2,
     filter_pb2,
     search_pb2,
@@ -150,8 +151,20 @@ def search(search: Search, path: str = "") -> search_pb2.SearchRequest:
         idf=search.idf,
         payload_include=names(search.payload_include, f"{path}payload_include"),
         payload_exclude=names(search.payload_exclude, f"{path}payload_exclude"),
+        effort=_effort(search.effort, search.target_recall, path),
     )
     _write_query(request, search.query, path)
+    return request
+
+
+def calibrate(
+    collection: str, queries: Iterable[str | SparseVector], limit: int
+) -> effort_pb2.CalibrateEffortRequest:
+    if isinstance(queries, str):
+        raise TypeError("queries is a sequence of queries: a single one measures nothing")
+    request = effort_pb2.CalibrateEffortRequest(collection=collection, limit=_limit(limit, "limit"))
+    for at, query in enumerate(queries):
+        _write_query(request.queries.add(), query, f"queries[{at}].")
     return request
 
 
@@ -218,8 +231,19 @@ def shards(number: int | None) -> int | None:
     return number
 
 
+def _effort(
+    level: float | None, target_recall: float | None, path: str
+) -> effort_pb2.Effort | None:
+    """Raises InvalidArgument: both were given."""
+    if target_recall is None:
+        return None if level is None else effort_pb2.Effort(level=level)
+    if level is not None:
+        raise InvalidArgument("give either an effort or a target recall", field=f"{path}effort")
+    return effort_pb2.Effort(target_recall=target_recall)
+
+
 def _write_query(
-    request: search_pb2.SearchRequest | search_pb2.ExplainRequest,
+    request: search_pb2.SearchRequest | search_pb2.ExplainRequest | effort_pb2.CalibrationQuery,
     query: str | SparseVector,
     path: str,
 ) -> None:

@@ -233,6 +233,11 @@ class SearchResult:
         postings_scored: stored term weights that were read.
         unindexed: fields of the filter that no index covers, so that it was evaluated document by
             document; `create_payload_index` makes it fast.
+        approximate: whether documents that score higher may have been missed; never so for an exact
+            search.
+        missed_score: where it is approximate, no missed document scores above it.
+        blocks_skipped: blocks of documents that were passed over without reading their weights.
+        effort: that was made; 1 is exact.
     """
 
     hits: tuple[Hit, ...]
@@ -244,6 +249,10 @@ class SearchResult:
     sequence: int
     postings_scored: int
     unindexed: tuple[str, ...] = ()
+    approximate: bool = False
+    missed_score: float | None = None
+    blocks_skipped: int = 0
+    effort: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,53 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class EffortPoint:
+    """What one effort cost and found, in the mean of all measured queries.
+
+    Attributes:
+        effort: the effort.
+        recall: share of the exact hits that were found. A document that scores as high as the last
+            exact hit counts as one of them.
+        recall_bound: the recall of other queries of the kind is above it, with the calibration's
+            confidence.
+        postings_scored: stored term weights that were read.
+        milliseconds: time in the index, as it happened to be.
+    """
+
+    effort: float
+    recall: float
+    recall_bound: float
+    postings_scored: float
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How much effort a recall takes in a collection.
+
+    Attributes:
+        points: by ascending effort; the last one is exact.
+        limit: hits of each measured search.
+        queries: how many were measured.
+        confidence: how sure the bounds of the recall are.
+        documents: of the collection then. Where it has many more now, calibrate again.
+        sequence: number of the collection's last write then.
+    """
+
+    points: tuple[EffortPoint, ...]
+    limit: int
+    queries: int
+    confidence: float
+    documents: int
+    sequence: int
+
+    def effort_for(self, target_recall: float) -> float:
+        """The effort that a search with this target makes; 1 is exact."""
+        reaching = (each.effort for each in self.points if each.recall_bound >= target_recall)
+        return next(reaching, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of documents under one model.
 
@@ -194,6 +241,7 @@ class Collection:
         problem: why background work fails, "" while it does not.
         payload_indexes: declared indexes of payload fields.
         aliases: other names that point to it.
+        calibration: how much effort a recall takes, where that was measured.
     """
 
     name: str
@@ -214,6 +262,7 @@ class Collection:
     problem: str = ""
     payload_indexes: tuple[PayloadIndex, ...] = ()
     aliases: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +284,8 @@ class Search:
     idf: bool = False
     payload_include: Sequence[str] = ()
     payload_exclude: Sequence[str] = ()
+    effort: float | None = None
+    target_recall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@
     │   ├── FingerprintMismatch      a vector, or a collection, made by another model
     │   ├── ModelSourceError         a model's files are missing, altered or not understood
     │   ├── UnindexedFilter          a filter would read too many documents: create an index
+    │   ├── NotCalibrated            a target recall, but nobody measured what effort it takes
     │   ├── DataFolderLocked         another process has the data folder open
     │   ├── DataFolderUnusable       missing rights, a read-only disk, a newer format
     │   └── TritonPreflightError     this machine cannot run the packaged Triton
@@ -182,6 +183,10 @@ class TritonPreflightError(FailedPrecondition):
 
 class UnindexedFilter(FailedPrecondition):
     reason = "UNINDEXED_FILTER"
+
+
+class NotCalibrated(FailedPrecondition):
+    reason = "NOT_CALIBRATED"
 
 
 class DataFolderLocked(FailedPrecondition):

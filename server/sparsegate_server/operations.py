@@ -89,6 +89,11 @@ class SearchOptions:
     effort: float = 1.0
     target_recall: float | None = None
 
+    @property
+    def exact(self) -> bool:
+        """Whether it asks for all the effort there is."""
+        return self.effort == 1 and self.target_recall is None
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -111,7 +116,9 @@ class SearchResult:
         blocks_skipped: how many blocks of documents were passed over because none of theirs could
             be among the hits.
         approximate: whether a better document may have been missed.
-        missed_score: where `approximate`, no missed document scores above it.
+        missed_score: where `approximate`, no missed document scores above it; a float32, too, so
+            that no rounding on its way to the caller makes it untrue.
+        effort: that was made; 1 is exact.
     """
 
     ids: Sequence[DocumentId]
@@ -124,10 +131,51 @@ class SearchResult:
     blocks_skipped: int = 0
     approximate: bool = False
     missed_score: float | None = None
+    effort: float = 1.0
 
     @property
     def hits(self) -> tuple[Hit, ...]:
         return tuple(map(Hit, self.ids, self.scores))
+
+
+@dataclass(frozen=True, slots=True)
+class EffortPoint:
+    """What one effort cost and found, in the mean of all measured queries.
+
+    Attributes:
+        recall: share of the exact hits that were found; a document that scores as high as the last
+            exact hit counts as one of them.
+        recall_bound: the recall of other queries of the kind is above it, with the calibration's
+            confidence.
+        postings_scored: stored weights that were read.
+        milliseconds: time in the index.
+    """
+
+    effort: float
+    recall: float
+    recall_bound: float
+    postings_scored: float
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How much effort a recall takes in a collection.
+
+    Attributes:
+        points: by ascending effort, neither recall nor its bound ever falling; the last is exact.
+        limit: hits of each measured search.
+        queries: how many were measured.
+        confidence: how sure the bounds of the recall are.
+        documents, sequence: of the collection then.
+    """
+
+    points: tuple[EffortPoint, ...]
+    limit: int
+    queries: int
+    confidence: float
+    documents: int
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,41 @@ def test_searches_are_narrowed(run: Run, films: str) -> None:
     assert shown.splitlines()[3].split()[0] == "3"
 
 
+def test_a_collection_is_calibrated(run: Run, tmp_path: Path) -> None:
+    lines = [{"id": film["id"], "text": film["movie_description"]} for film in FILMS]
+    run("collections", "create", "measured")
+    run("upsert", "measured", "-", stdin="\n".join(map(json.dumps, lines)))
+    missing = run("search", "measured", QUESTION, "--target-recall", "0.9", code=1)
+    assert "sparsegate calibrate" in missing.stderr
+    questions = tmp_path / "questions"
+    questions.write_text(
+        "\n".join([json.dumps({"text": QUESTION}), *(f["movie_name"] for f in FILMS)])
+    )
+    shown = run("calibrate", "measured", str(questions), "-n", "5").stdout
+    assert "recall@5" in shown
+    assert "Target recall → effort: 0.9 → " in shown
+    made = read(run("calibrate", "measured", str(questions), "--json"))
+    assert (made["limit"], made["queries"], made["points"][-1]["recall"]) == (10, 21, 1)
+    assert "21 queries, 10 hits each" in run("collections", "get", "measured").stdout
+    asked = ("search", "measured", QUESTION, "--json")
+    exact = read(run(*asked))
+    assert read(run(*asked, "--target-recall", "1"))["hits"] == exact["hits"]
+    assert read(run(*asked, "--effort", "0.5"))["effort"] == 0.5
+    assert "effort.level" in run(*asked, "--effort", "2", code=1).stderr
+    copied = run("collections", "copy", "measured", "measured-again")
+    assert "measured-again is not calibrated" in copied.stderr
+
+
+def test_bad_questions_are_named_by_their_lines(run: Run, films: str) -> None:
+    bad = run("calibrate", films, "-", stdin='good\n\n{"text"\n\nfine\n', code=1)
+    assert [line.split(":")[1] for line in bad.stderr.splitlines()] == [" line 3"]
+    vector = json.dumps({"vector": {"indices": [1], "values": [-1]}})
+    blamed = run("calibrate", films, "-", stdin="\n\n".join(["band"] * 10 + [vector]), code=1)
+    assert blamed.stderr.startswith("sparsegate: line 21: ")
+    assert "calibration" not in blamed.stdout
+    assert read(run("collections", "get", films, "--json"))["calibration"] is None
+
+
 def test_an_explanation_tells_what_keeps_a_document_out(run: Run, films: str) -> None:
     last = str(hits(run, films)[-1][0])
     shown = run("explain", films, QUESTION, last, "-n", "3").stdout

@@ -157,6 +157,42 @@ def test_an_explanation_names_the_terms_that_are_missing(client: sparsegate.Clie
 
 
 @pytest.mark.parametrize("name", ["sync", "aio"])
+async def test_a_collection_is_calibrated(
+    client: sparsegate.Client, address: str, name: str
+) -> None:
+    either: Any = sparsegate.Client if name == "sync" else sparsegate.aio.Client
+    other = either(address)
+
+    async def call(method: str, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(other, method)(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    target = f"calibrated-{name}"
+    await call("create_collection", target)
+    await call("upsert", target, [Document(f["id"], f["movie_description"]) for f in FILMS])
+    with pytest.raises(sparsegate.FailedPrecondition) as refused:
+        await call("search", target, QUESTION, target_recall=0.9)
+    assert refused.value.reason == "NOT_CALIBRATED"
+    queries = [film["movie_name"] for film in FILMS]
+    queries.append(client.encode([QUESTION], mode="query").unwrap()[0].vector)
+    made = await call("calibrate", target, queries, limit=5)
+    assert (made.limit, made.queries, made.documents) == (5, 21, 20)
+    assert made.points[-1].effort == 1
+    assert (await call("get_collection", target)).calibration == made
+    for recall in (0.5, 0.8, 1.0):
+        found = await call("search", target, QUESTION, target_recall=recall)
+        assert found.effort == made.effort_for(recall)
+    exact = await call("search", target, QUESTION)
+    assert found.hits == exact.hits
+    assert (exact.approximate, exact.missed_score) == (False, None)
+    searches = [Search(target, QUESTION, effort=0.4), Search(target, QUESTION, effort=7)]
+    batch = await call("search_batch", searches)
+    assert batch.items[0].effort == 0.4
+    assert batch.items[1].field == "searches[1].effort.level"
+    await call("close")
+
+
+@pytest.mark.parametrize("name", ["sync", "aio"])
 async def test_snapshots_go_round(address: str, tmp_path: Path, name: str) -> None:
     either: Any = sparsegate.Client if name == "sync" else sparsegate.aio.Client
     client = either(address)

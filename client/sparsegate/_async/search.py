@@ -6,10 +6,17 @@ from collections.abc import Iterable, Sequence
 from typing import Unpack
 
 from sparsegate import _replies, _requests
-from sparsegate._async.connection import Connection
+from sparsegate._async.connection import Connection, patient
 from sparsegate._filters import FilterLike
 from sparsegate.results import Explanation, SearchBatchResult, SearchResult
-from sparsegate.types import CallOptions, DocumentId, OnTruncation, Search, SparseVector
+from sparsegate.types import (
+    Calibration,
+    CallOptions,
+    DocumentId,
+    OnTruncation,
+    Search,
+    SparseVector,
+)
 from sparsegate.v1 import search_pb2 as pb
 
 
@@ -32,9 +39,12 @@ class SearchCalls(Connection):
         payload_include: Sequence[str] = (),
         payload_exclude: Sequence[str] = (),
         on_truncation: OnTruncation = "flag",
+        effort: float | None = None,
+        target_recall: float | None = None,
         **options: Unpack[CallOptions],
     ) -> SearchResult:
-        """Finds the documents that score highest. The result is exact.
+        """Finds the documents that score highest. The result is exact unless less effort is asked
+        for.
 
         Args:
             collection: name of the collection.
@@ -52,11 +62,16 @@ class SearchCalls(Connection):
             payload_include: only these top-level fields of payloads; implies `with_payload`.
             payload_exclude: all top-level fields but these; implies `with_payload`.
             on_truncation: what to do with a text that is too long.
+            effort: how hard to try, above 0 and at most 1, which is exact, as is None. Below 1 less
+                is read, and the result says what score was missed at most.
+            target_recall: instead of `effort`, the share of the exact hits to find, for which the
+                collection has to be calibrated; see `calibrate`.
 
         Raises:
             InvalidArgument: a blank text, a bad vector, limit or filter.
             NotFound: no such collection.
-            FailedPrecondition: the vector was made by another model, or the filter needs an index.
+            FailedPrecondition: the vector was made by another model, the filter needs an index, or
+                the target recall a calibration.
             ResourceExhausted: the reply would be too large.
             SparsegateError: any other failure.
         """
@@ -76,6 +91,8 @@ class SearchCalls(Connection):
             idf=idf,
             payload_include=payload_include,
             payload_exclude=payload_exclude,
+            effort=effort,
+            target_recall=target_recall,
         )
         request = _requests.search(search)
         return _replies.search(await self._call(self._searcher.Search, request, options))
@@ -111,8 +128,8 @@ class SearchCalls(Connection):
         on_truncation: OnTruncation = "flag",
         **options: Unpack[CallOptions],
     ) -> Explanation:
-        """Shows term by term how a document scores for a query, and where it stands in the search
-        that has the same arguments: its rank, or what keeps it out.
+        """Shows term by term how a document scores for a query, and where it stands in the exact
+        search that has the same arguments: its rank, or what keeps it out.
 
         Raises:
             InvalidArgument: a blank text, a bad vector, limit or filter.
@@ -133,3 +150,33 @@ class SearchCalls(Connection):
         )
         request = _requests.explain(search, id)
         return _replies.explain(await self._call(self._searcher.Explain, request, options))
+
+    async def calibrate(
+        self,
+        collection: str,
+        queries: Iterable[str | SparseVector],
+        *,
+        limit: int = 10,
+        **options: Unpack[CallOptions],
+    ) -> Calibration:
+        """Measures how much effort a recall takes in a collection, and keeps that with it, in the
+        place of what was measured before, for searches with a `target_recall`.
+
+        It takes as long as some twenty searches for each query: without `timeout` it may take an
+        hour.
+
+        Args:
+            collection: name of the collection.
+            queries: 10 to 10,000 like those that will be asked, texts or vectors of your own. The
+                fewer, the wider the margin that a target recall is served with.
+            limit: hits of each search, of which the recall is measured.
+
+        Raises:
+            InvalidArgument: a bad query or limit, too few queries, or too few that find anything.
+            NotFound: no such collection.
+            SparsegateError: any other failure.
+        """
+        request = _requests.calibrate(collection, queries, limit)
+        method = self._searcher.CalibrateEffort
+        reply = await self._call(method, request, patient(options))
+        return _replies.calibration(reply.calibration)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sparsegate.cli import (
+    calibrate,
     collections,
     documents,
     encode,
@@ -39,6 +40,7 @@ app.command("scroll")(documents.scroll)
 app.add_typer(payload.app, name="payload")
 app.command("search")(search.search)
 app.command("explain")(search.explain)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(models.app, name="models")
 

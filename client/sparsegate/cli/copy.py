@@ -69,6 +69,8 @@ def copy(
         summary = _transfer(client, old, target, same_model)
         if switch_alias is not None and not summary.errors:
             client.set_alias(switch_alias, target)
+    if old.calibration is not None:
+        complain(f"{target} is not calibrated: what was measured of {old.name} may not hold for it")
     _report(target, summary, switch_alias, as_json)
 
 

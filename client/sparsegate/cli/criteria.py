@@ -39,6 +39,19 @@ Threshold = Annotated[
 Idf = Annotated[
     bool, typer.Option("--idf", help="Weigh terms by how rare they are in the collection.")
 ]
+Effort = Annotated[
+    float | None,
+    typer.Option(
+        "--effort", help="How hard to try, above 0 and at most 1, which is exact and the default."
+    ),
+]
+TargetRecall = Annotated[
+    float | None,
+    typer.Option(
+        "--target-recall",
+        help="Instead of an effort, the share of the exact hits to find; needs `calibrate`.",
+    ),
+]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of documents.")]
 
 

@@ -1,4 +1,4 @@
-"""JSON Lines to documents."""
+"""JSON Lines to documents, and lines to queries."""
 
 from __future__ import annotations
 
@@ -41,6 +41,51 @@ class DocumentLines:
                 continue
             self.lines.append(number)
             yield document
+
+
+class QueryLines:
+    """The queries of a file, one a line. Lines that are none are noted and passed over.
+
+    Attributes:
+        lines: number of the line of each query, by its position among the queries.
+        errors: what is wrong with the others, by line.
+    """
+
+    def __init__(self, source: Iterable[bytes]) -> None:
+        self._source = source
+        self.lines = array("Q")
+        self.errors: dict[int, InvalidArgument] = {}
+
+    def __iter__(self) -> Iterator[str | SparseVector]:
+        for number, line in enumerate(self._source, 1):
+            if not line.strip():
+                continue
+            try:
+                query = parse_query(line)
+            except InvalidArgument as error:
+                self.errors[number] = error
+                continue
+            self.lines.append(number)
+            yield query
+
+
+def parse_query(line: bytes) -> str | SparseVector:
+    """Reads one query: a JSON object with a `text` or a `vector` of the caller's own, which wins,
+    or a text as it stands. Other fields of an object are of no account.
+
+    Raises:
+        InvalidArgument: it is no query; `field` names the field.
+    """
+    if not line.lstrip().startswith(b"{"):
+        try:
+            return line.decode().strip()
+        except UnicodeDecodeError:
+            raise InvalidArgument("not UTF-8") from None
+    record = _parse_object(line)
+    query = _vector(record.get("vector")) or _text(record, "text")
+    if query is None:
+        raise InvalidArgument("one of `text` and `vector` is needed")
+    return query
 
 
 def parse_document(line: bytes, join_title: bool = False) -> Document:

@@ -15,6 +15,7 @@ from rich.progress import (
     DownloadColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TransferSpeedColumn,
@@ -62,6 +63,14 @@ def transfer() -> Iterator[Callable[[int, int], None]]:
             progress.update(task, completed=done, total=total)
 
         yield update
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows that something is under way, and for how long, where nobody knows how far it is."""
+    with _watched(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as shown:
+        shown.add_task(what, total=None)
+        yield
 
 
 def _watched(*columns: ProgressColumn) -> Progress:

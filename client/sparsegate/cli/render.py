@@ -17,6 +17,7 @@ from sparsegate.cli.output import cell, plain
 from sparsegate.results import EncodedQuery, Encoding, Explanation, Hit, SearchResult, TokenizedText
 from sparsegate.types import (
     Alias,
+    Calibration,
     Collection,
     Document,
     Model,
@@ -27,6 +28,7 @@ from sparsegate.types import (
 
 SNIPPET = 80
 BAR = 20
+TARGETS = (0.9, 0.95, 0.97, 0.99)
 
 
 def search_table(
@@ -183,7 +185,40 @@ def collection_table(collection: Collection) -> Table:
         for index in collection.payload_indexes
     )
     facts["aliases"] = ", ".join(collection.aliases)
+    if measured := collection.calibration:
+        sample = f"{measured.queries:,} queries, {measured.limit} hits each"
+        facts["calibration"] = f"{sample}, {measured.documents:,} documents then"
     return facts_table(facts)
+
+
+def calibration_table(calibration: Calibration) -> Table:
+    """What each effort found and cost."""
+    table = _table()
+    headings = ("effort", f"recall@{calibration.limit}", "at least", "postings", "ms")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for point in calibration.points:
+        table.add_row(
+            f"{point.effort:g}",
+            f"{point.recall:.4f}",
+            f"{point.recall_bound:.4f}",
+            f"{point.postings_scored:,.0f}",
+            f"{point.milliseconds:.3f}",
+        )
+    table.caption = (
+        f"means of {calibration.queries:,} queries; “at least” holds with"
+        f" {calibration.confidence:.0%} confidence"
+    )
+    return table
+
+
+def targets_met(calibration: Calibration) -> Text:
+    """The efforts that usual targets take, in one line."""
+    chosen = [(target, calibration.effort_for(target)) for target in TARGETS]
+    told = ", ".join(
+        f"{target:g} → {'exact' if effort == 1 else f'{effort:g}'}" for target, effort in chosen
+    )
+    return cell(f"Target recall → effort: {told}.")
 
 
 def aliases_table(aliases: Iterable[Alias]) -> Table:

@@ -8,10 +8,12 @@ import typer
 
 from sparsegate import Client
 from sparsegate.cli.criteria import (
+    Effort,
     FilterOption,
     Idf,
     MustContain,
     Offset,
+    TargetRecall,
     Threshold,
     parse_filter,
 )
@@ -58,6 +60,8 @@ def search(
     offset: Offset = 0,
     threshold: Threshold = None,
     idf: Idf = False,
+    effort: Effort = None,
+    target_recall: TargetRecall = None,
     refuse_long: RefuseLong = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -79,6 +83,8 @@ def search(
             with_text=True,
             with_query=expansion,
             on_truncation=on_truncation(refuse_long),
+            effort=effort,
+            target_recall=target_recall,
         )
     if as_json:
         show_json(result)
@@ -90,6 +96,8 @@ def search(
 
 def _summary(result: SearchResult) -> str:
     parts = [f"{len(result.hits)} hits in {result.timings.total_ms:.1f} ms"]
+    if result.approximate:
+        parts.append(_approximation(result))
     if result.truncated:
         parts.append("only the beginning of the query was read")
     if result.capped:
@@ -97,6 +105,14 @@ def _summary(result: SearchResult) -> str:
     if result.unindexed:
         parts.append(f"no index covers {', '.join(result.unindexed)}")
     return "; ".join(parts)
+
+
+def _approximation(result: SearchResult) -> str:
+    """What may be missing."""
+    what = f"approximate, with effort {result.effort:g}"
+    if result.missed_score is None:
+        return what
+    return f"{what}: no missed document scores above {result.missed_score:.4f}"
 
 
 def explain(

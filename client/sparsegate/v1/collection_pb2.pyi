@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from sparsegate.v1 import effort_pb2 as _effort_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -79,6 +80,7 @@ class Collection(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     PAYLOAD_INDEXES_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     model: _builtins.str
@@ -119,6 +121,10 @@ class Collection(_message.Message):
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the aliases that point to it, sorted."""
 
+    @_builtins.property
+    def calibration(self) -> _effort_pb2.EffortCalibration:
+        """How much effort a recall takes, where that was measured."""
+
     def __init__(
         self,
         *,
@@ -140,10 +146,11 @@ class Collection(_message.Message):
         problem: _builtins.str = ...,
         payload_indexes: _abc.Iterable[Global___PayloadIndex] | None = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
+        calibration: _effort_pb2.EffortCalibration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "busy", b"busy", "documents", b"documents", "fingerprint", b"fingerprint", "index_bytes", b"index_bytes", "keep_text", b"keep_text", "model", b"model", "name", b"name", "payload_indexes", b"payload_indexes", "postings", b"postings", "problem", b"problem", "segments", b"segments", "sequence", b"sequence", "shards", b"shards", "store_bytes", b"store_bytes", "tail", b"tail", "tombstones", b"tombstones", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "busy", b"busy", "calibration", b"calibration", "documents", b"documents", "fingerprint", b"fingerprint", "index_bytes", b"index_bytes", "keep_text", b"keep_text", "model", b"model", "name", b"name", "payload_indexes", b"payload_indexes", "postings", b"postings", "problem", b"problem", "segments", b"segments", "sequence", b"sequence", "shards", b"shards", "store_bytes", b"store_bytes", "tail", b"tail", "tombstones", b"tombstones", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

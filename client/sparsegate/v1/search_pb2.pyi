@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 from sparsegate.v1 import common_pb2 as _common_pb2
+from sparsegate.v1 import effort_pb2 as _effort_pb2
 from sparsegate.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
@@ -43,6 +44,7 @@ class SearchRequest(_message.Message):
     IDF_FIELD_NUMBER: _builtins.int
     PAYLOAD_INCLUDE_FIELD_NUMBER: _builtins.int
     PAYLOAD_EXCLUDE_FIELD_NUMBER: _builtins.int
+    EFFORT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     text: _builtins.str
@@ -89,6 +91,10 @@ class SearchRequest(_message.Message):
     def payload_exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """All top-level fields of payloads but these; wins over `payload_include`. Implies `with_payload`."""
 
+    @_builtins.property
+    def effort(self) -> _effort_pb2.Effort:
+        """How hard to try; not given means exact."""
+
     def __init__(
         self,
         *,
@@ -108,10 +114,11 @@ class SearchRequest(_message.Message):
         idf: _builtins.bool = ...,
         payload_include: _abc.Iterable[_builtins.str] | None = ...,
         payload_exclude: _abc.Iterable[_builtins.str] | None = ...,
+        effort: _effort_pb2.Effort | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "effort", b"effort", "filter", b"filter", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "filter", b"filter", "idf", b"idf", "limit", b"limit", "must_contain", b"must_contain", "offset", b"offset", "on_truncation", b"on_truncation", "payload_exclude", b"payload_exclude", "payload_include", b"payload_include", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector", "with_payload", b"with_payload", "with_query", b"with_query", "with_text", b"with_text", "with_vector", b"with_vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "effort", b"effort", "filter", b"filter", "idf", b"idf", "limit", b"limit", "must_contain", b"must_contain", "offset", b"offset", "on_truncation", b"on_truncation", "payload_exclude", b"payload_exclude", "payload_include", b"payload_include", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector", "with_payload", b"with_payload", "with_query", b"with_query", "with_text", b"with_text", "with_vector", b"with_vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
@@ -236,6 +243,10 @@ class SearchResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     POSTINGS_SCORED_FIELD_NUMBER: _builtins.int
     UNINDEXED_FIELD_NUMBER: _builtins.int
+    APPROXIMATE_FIELD_NUMBER: _builtins.int
+    MISSED_SCORE_FIELD_NUMBER: _builtins.int
+    BLOCKS_SKIPPED_FIELD_NUMBER: _builtins.int
+    EFFORT_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Whether the text was longer than the model takes."""
     capped: _builtins.bool
@@ -246,6 +257,14 @@ class SearchResponse(_message.Message):
     """Sequence number that the whole result shows."""
     postings_scored: _builtins.int
     """Stored term weights that were read."""
+    approximate: _builtins.bool
+    """Whether documents that score higher may have been missed. Never so for an exact search."""
+    missed_score: _builtins.float
+    """Where it is approximate: no missed document scores above it."""
+    blocks_skipped: _builtins.int
+    """Blocks of documents that were passed over without reading their term weights."""
+    effort: _builtins.float
+    """The effort that was made: the one asked for, or the one that the target recall took; 1 is exact."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """By descending score; ties by ascending id."""
@@ -274,12 +293,18 @@ class SearchResponse(_message.Message):
         sequence: _builtins.int = ...,
         postings_scored: _builtins.int = ...,
         unindexed: _abc.Iterable[_builtins.str] | None = ...,
+        approximate: _builtins.bool = ...,
+        missed_score: _builtins.float | None = ...,
+        blocks_skipped: _builtins.int = ...,
+        effort: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "missed_score", b"missed_score", "query", b"query", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capped", b"capped", "fingerprint", b"fingerprint", "hits", b"hits", "postings_scored", b"postings_scored", "query", b"query", "sequence", b"sequence", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "approximate", b"approximate", "blocks_skipped", b"blocks_skipped", "capped", b"capped", "effort", b"effort", "fingerprint", b"fingerprint", "hits", b"hits", "missed_score", b"missed_score", "postings_scored", b"postings_scored", "query", b"query", "sequence", b"sequence", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__missed_score: _TypeAlias = _typing.Literal["missed_score"]  # noqa: Y015
+    _WhichOneofArgType__missed_score: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__missed_score) -> _WhichOneofReturnType__missed_score | None: ...
 
 Global___SearchResponse: _TypeAlias = SearchResponse  # noqa: Y015
 
@@ -371,7 +396,9 @@ Global___SearchBatchResponse: _TypeAlias = SearchBatchResponse  # noqa: Y015
 
 @_typing.final
 class ExplainRequest(_message.Message):
-    """A question about a score. The search that it is about has the same query and options."""
+    """A question about a score. The search that it is about has the same query and options, and is
+    exact.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from sparsegate.v1 import effort_pb2 as sparsegate_dot_v1_dot_effort__pb2
 from sparsegate.v1 import search_pb2 as sparsegate_dot_v1_dot_search__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -50,6 +51,11 @@ class SearchServiceStub:
                 request_serializer=sparsegate_dot_v1_dot_search__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=sparsegate_dot_v1_dot_search__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.CalibrateEffort = channel.unary_unary(
+                '/sparsegate.v1.SearchService/CalibrateEffort',
+                request_serializer=sparsegate_dot_v1_dot_effort__pb2.CalibrateEffortRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_effort__pb2.CalibrateEffortResponse.FromString,
+                _registered_method=True)
 
 
 class SearchServiceServicer:
@@ -57,7 +63,7 @@ class SearchServiceServicer:
     """
 
     def Search(self, request, context):
-        """Finds the documents that score highest. The result is exact.
+        """Finds the documents that score highest. The result is exact unless less effort is asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,7 +77,16 @@ class SearchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Shows term by term how a document scores for a query.
+        """Shows term by term how a document scores for a query. What it says of the search is about the
+        exact one, which no effort changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CalibrateEffort(self, request, context):
+        """Measures how much effort a recall takes in a collection, and keeps that with it, in the place of
+        what was measured before. It takes as long as some twenty searches for each query.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +109,11 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=sparsegate_dot_v1_dot_search__pb2.ExplainRequest.FromString,
                     response_serializer=sparsegate_dot_v1_dot_search__pb2.ExplainResponse.SerializeToString,
+            ),
+            'CalibrateEffort': grpc.unary_unary_rpc_method_handler(
+                    servicer.CalibrateEffort,
+                    request_deserializer=sparsegate_dot_v1_dot_effort__pb2.CalibrateEffortRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_effort__pb2.CalibrateEffortResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +198,33 @@ class SearchService:
             '/sparsegate.v1.SearchService/Explain',
             sparsegate_dot_v1_dot_search__pb2.ExplainRequest.SerializeToString,
             sparsegate_dot_v1_dot_search__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CalibrateEffort(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.SearchService/CalibrateEffort',
+            sparsegate_dot_v1_dot_effort__pb2.CalibrateEffortRequest.SerializeToString,
+            sparsegate_dot_v1_dot_effort__pb2.CalibrateEffortResponse.FromString,
             options,
             channel_credentials,
             insecure,

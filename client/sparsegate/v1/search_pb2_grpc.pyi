@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from sparsegate.v1 import effort_pb2 as _effort_pb2
 from sparsegate.v1 import search_pb2 as _search_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -34,11 +35,17 @@ class SearchServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SearchServiceAsyncStub: ...
     Search: _grpc.UnaryUnaryMultiCallable[_search_pb2.SearchRequest, _search_pb2.SearchResponse]
-    """Finds the documents that score highest. The result is exact."""
+    """Finds the documents that score highest. The result is exact unless less effort is asked for."""
     SearchBatch: _grpc.UnaryUnaryMultiCallable[_search_pb2.SearchBatchRequest, _search_pb2.SearchBatchResponse]
     """Runs many searches. Each has its own result; a bad one does not fail the others."""
     Explain: _grpc.UnaryUnaryMultiCallable[_search_pb2.ExplainRequest, _search_pb2.ExplainResponse]
-    """Shows term by term how a document scores for a query."""
+    """Shows term by term how a document scores for a query. What it says of the search is about the
+    exact one, which no effort changes.
+    """
+    CalibrateEffort: _grpc.UnaryUnaryMultiCallable[_effort_pb2.CalibrateEffortRequest, _effort_pb2.CalibrateEffortResponse]
+    """Measures how much effort a recall takes in a collection, and keeps that with it, in the place of
+    what was measured before. It takes as long as some twenty searches for each query.
+    """
 
 @_typing.type_check_only
 class SearchServiceAsyncStub(SearchServiceStub):
@@ -46,11 +53,17 @@ class SearchServiceAsyncStub(SearchServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Search: _aio.UnaryUnaryMultiCallable[_search_pb2.SearchRequest, _search_pb2.SearchResponse]  # type: ignore[assignment]
-    """Finds the documents that score highest. The result is exact."""
+    """Finds the documents that score highest. The result is exact unless less effort is asked for."""
     SearchBatch: _aio.UnaryUnaryMultiCallable[_search_pb2.SearchBatchRequest, _search_pb2.SearchBatchResponse]  # type: ignore[assignment]
     """Runs many searches. Each has its own result; a bad one does not fail the others."""
     Explain: _aio.UnaryUnaryMultiCallable[_search_pb2.ExplainRequest, _search_pb2.ExplainResponse]  # type: ignore[assignment]
-    """Shows term by term how a document scores for a query."""
+    """Shows term by term how a document scores for a query. What it says of the search is about the
+    exact one, which no effort changes.
+    """
+    CalibrateEffort: _aio.UnaryUnaryMultiCallable[_effort_pb2.CalibrateEffortRequest, _effort_pb2.CalibrateEffortResponse]  # type: ignore[assignment]
+    """Measures how much effort a recall takes in a collection, and keeps that with it, in the place of
+    what was measured before. It takes as long as some twenty searches for each query.
+    """
 
 class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Ranked, explained answers."""
@@ -61,7 +74,7 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_pb2.SearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.SearchResponse, _abc.Awaitable[_search_pb2.SearchResponse]]:
-        """Finds the documents that score highest. The result is exact."""
+        """Finds the documents that score highest. The result is exact unless less effort is asked for."""
 
     @_abc_1.abstractmethod
     def SearchBatch(
@@ -77,6 +90,18 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_pb2.ExplainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.ExplainResponse, _abc.Awaitable[_search_pb2.ExplainResponse]]:
-        """Shows term by term how a document scores for a query."""
+        """Shows term by term how a document scores for a query. What it says of the search is about the
+        exact one, which no effort changes.
+        """
+
+    @_abc_1.abstractmethod
+    def CalibrateEffort(
+        self,
+        request: _effort_pb2.CalibrateEffortRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_effort_pb2.CalibrateEffortResponse, _abc.Awaitable[_effort_pb2.CalibrateEffortResponse]]:
+        """Measures how much effort a recall takes in a collection, and keeps that with it, in the place of
+        what was measured before. It takes as long as some twenty searches for each query.
+        """
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,6 +10,7 @@ from typing import Protocol
 from sparsegate_server.filters import Condition, FieldKind, Filter
 from sparsegate_server.operations import (
     WHOLE,
+    Calibration,
     Counted,
     Counts,
     Document,
@@ -71,6 +72,7 @@ class CollectionStats:
         store_bytes: of the store's files.
         busy: whether sealing, merging or indexing is under way.
         problem: why background work fails, "" while it does not.
+        calibration: how much effort a recall takes, where that was measured.
     """
 
     config: CollectionConfig
@@ -86,6 +88,7 @@ class CollectionStats:
     problem: str = ""
     payload_indexes: tuple[PayloadIndex, ...] = ()
     aliases: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,7 @@ class IndexBackend(Protocol):
         *,
         config: CollectionConfig | None = None,
     ) -> SearchResult:
-        """The exact best documents.
+        """The best documents: exactly, or with the effort that the options ask for.
 
         The score of a document is float32(Σ float64(query weight) · float64(document weight)),
         added one at a time in ascending term id. A hit shares at least one term with the query.
@@ -259,6 +262,23 @@ class IndexBackend(Protocol):
 
         Raises:
             ReplyTooLarge: the selected parts of the hits are more than `options.max_bytes`.
+            NotCalibrated: a target recall, but nobody measured what effort it takes.
+        """
+        ...
+
+    async def calibrate(
+        self,
+        name: str,
+        queries: Sequence[SparseVector],
+        limit: int,
+        *,
+        config: CollectionConfig | None = None,
+    ) -> Calibration:
+        """Measures how much effort a recall takes, and keeps that with the collection, in the place
+        of what was measured before. Given up when the caller is cancelled.
+
+        Raises:
+            InvalidRequest: too few of the queries find anything.
         """
         ...
 

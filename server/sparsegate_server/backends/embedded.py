@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -26,6 +27,7 @@ from sparsegate_server.index import recovery
 from sparsegate_server.index.data_folder import DataFolder
 from sparsegate_server.operations import (
     WHOLE,
+    Calibration,
     Counted,
     Counts,
     Document,
@@ -47,7 +49,7 @@ _Result = TypeVar("_Result")
 
 MOST_SNAPSHOT_BYTES = 2**36
 _LONG_THREADS = 4
-"""Optimizations, snapshots and restores that run at once."""
+"""Optimizations, calibrations, snapshots and restores that run at once."""
 
 
 class EmbeddedBackend:
@@ -264,6 +266,25 @@ class EmbeddedBackend:
     ) -> Standing:
         member = self._member(name, config)
         return await self._read_of(member, lambda: member.collection.explain(query, id, options))
+
+    async def calibrate(
+        self,
+        name: str,
+        queries: Sequence[SparseVector],
+        limit: int,
+        *,
+        config: CollectionConfig | None = None,
+    ) -> Calibration:
+        member = self._member(name, config)
+        abandoned = threading.Event()
+
+        def measure() -> Calibration:
+            return member.collection.calibrate(queries, limit, abandoned=abandoned.is_set)
+
+        try:
+            return await self._of(member, self._long, measure)
+        finally:
+            abandoned.set()
 
     # Snapshots.
 

@@ -50,6 +50,7 @@ class Member:
                 for field, (kind, ready) in self.collection.indexes().items()
             ),
             aliases=aliases,
+            calibration=self.collection.calibration,
         )
 
 

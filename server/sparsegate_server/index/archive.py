@@ -225,6 +225,7 @@ def _check_parameters(store: Store) -> None:
     """Raises SnapshotRefused, CorruptStore."""
     parameters = recovery.parameters_of(store)
     position = store.position()
+    store.calibration()
     try:
         canonical = all(paths.canonical(field) == field for field in store.indexes())
     except InvalidFilter as error:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparsegate_server.errors import InvalidRequest, SparsegateError
@@ -14,6 +14,7 @@ from sparsegate_server.filters import TEXT_FIELD, FieldKind, Filter
 from sparsegate_server.index import kernels, recovery
 from sparsegate_server.index.archive import Archived, write_archive
 from sparsegate_server.index.background import Background
+from sparsegate_server.index.efforts import Efforts
 from sparsegate_server.index.filter import evaluate
 from sparsegate_server.index.filtering import Filtering
 from sparsegate_server.index.graves import Dropped, Graves
@@ -24,12 +25,14 @@ from sparsegate_server.index.reader import Reader
 from sparsegate_server.index.scrub import Scrub
 from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.store.codec import write_payload
+from sparsegate_server.index.store.database import Store
 from sparsegate_server.index.upkeep import Upkeep
 from sparsegate_server.index.values import Size
 from sparsegate_server.index.writer import Writer
 from sparsegate_server.index.writes import Step, Writes, digest_of, prepare
 from sparsegate_server.operations import (
     WHOLE,
+    Calibration,
     Counted,
     Counts,
     Document,
@@ -93,6 +96,12 @@ class Collection:
         opened = recovery.open_folder(folder, threads=tuning.threads)
         self.parameters = opened.parameters
         self._store, self._contents = opened.store, opened.contents
+        self._efforts = Efforts(
+            _calibration_of(self._store),
+            lambda made: self._writer.submit(
+                lambda _: self._store.set_calibration(made), grows=False
+            ).result(),
+        )
         hydration = Hydration(self._store)
         filtering = Filtering(hydration, tuning.most_unindexed, texts=self.parameters.keep_text)
         self._reader = Reader(
@@ -155,6 +164,7 @@ class Collection:
         Args:
             seal: not worth it when the collection is to be deleted.
         """
+        self._efforts.close()
         self._background.release()
         self._writer.close()
         self._background.stop()
@@ -264,14 +274,38 @@ class Collection:
     # Reads; see `Reader`. Raise CorruptIndex once the scrub has found damage.
 
     def search(self, query: SparseVector, options: SearchOptions) -> SearchResult:
+        """Raises NotCalibrated: a target recall, but no calibration."""
         self._refuse_if_damaged()
-        return self._reader.search(query, options)
+        if not options.exact:
+            options = self._efforts.resolved(options)
+        result = self._reader.search(query, options)
+        return result if options.effort == 1 else replace(result, effort=options.effort)
 
     def explain(
         self, query: SparseVector, document_id: DocumentId, options: SearchOptions
     ) -> Standing:
+        """About the exact search, whatever effort the options ask for."""
         self._refuse_if_damaged()
+        if not options.exact:
+            options = replace(options, effort=1.0, target_recall=None)
         return self._reader.explain(query, document_id, options)
+
+    def calibrate(
+        self,
+        queries: Sequence[SparseVector],
+        limit: int,
+        *,
+        abandoned: Callable[[], bool] = lambda: False,
+    ) -> Calibration:
+        """Measures and keeps how much effort a recall takes; see `Efforts`."""
+        return self._efforts.calibrate(
+            self.search, queries, limit, counts=self.counts, abandoned=abandoned
+        )
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How much effort a recall takes, where that was measured."""
+        return self._efforts.calibration
 
     def get(
         self, document_ids: Sequence[DocumentId], select: Selection = WHOLE, *, max_bytes: int = 0
@@ -389,3 +423,12 @@ class Collection:
 def _check(target: Target) -> None:
     if isinstance(target, Filter):
         evaluate.check(target)
+
+
+def _calibration_of(store: Store) -> Calibration | None:
+    """Raises CorruptStore: it is none; the store is closed then."""
+    try:
+        return store.calibration()
+    except BaseException:
+        store.close()
+        raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from sparsegate_server.errors import InvalidFilter, UnindexedFilter
 from sparsegate_server.filters import TEXT_FIELD, Filter
 from sparsegate_server.index import ids
 from sparsegate_server.index.filter import evaluate
+from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.filter.match import matches
 from sparsegate_server.index.hydration import Hydration
 from sparsegate_server.index.keys import Keys
@@ -26,20 +28,37 @@ _BATCH: Final = 2_000
 """Documents that are read from the store at a time."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Passing:
-    """The visible rows that pass a filter, part by part.
+    """The rows that pass a filter, part by part.
 
     Attributes:
-        rows: by part.
+        masks: by part. Rows that are not visible may be among them: whoever searches looks at
+            what is born and dead anyway.
         unindexed: fields that no index covers.
+        sequence: the instant that was asked about.
     """
 
-    rows: dict[Part, BitMap]
+    masks: dict[Part, Mask]
     unindexed: tuple[str, ...]
+    sequence: int
+    _rows: dict[Part, BitMap] | None = field(default=None, init=False)
+
+    @property
+    def rows(self) -> dict[Part, BitMap]:
+        """The visible rows that pass, by part. As good as the view: to be asked while it lasts."""
+        if self._rows is None:
+            self._rows = {
+                part: mask.bitmap() & part.visible(self.sequence) if mask else BitMap()
+                for part, mask in self.masks.items()
+            }
+        return self._rows
 
     def count(self) -> int:
-        return sum(map(len, self.rows.values()))
+        """How many visible rows pass."""
+        return sum(
+            (mask & _visible(part, self.sequence)).count for part, mask in self.masks.items()
+        )
 
 
 class Filtering:
@@ -63,27 +82,36 @@ class Filtering:
             UnindexedFilter: too many documents would have to be read.
         """
         evaluate.check(filter)
-        unindexed = evaluate.unindexed(filter, view.indexes)
-        with_text = TEXT_FIELD in evaluate.fields(filter)
+        conditions = evaluate.conditions(filter)
+        asked = {name for name, _ in conditions}
+        with_text = TEXT_FIELD in asked
         if with_text and not self._texts:
             raise InvalidFilter(
                 "the collection keeps no texts, so that none can be looked into", field="filter"
             )
-        sure: dict[Part, BitMap] = {}
-        open_: dict[Segment, BitMap] = {}
+        kinds = {name: view.indexes[name] for name in asked if name in view.indexes}
+        unindexed = evaluate.unindexed(conditions, kinds)
+        sure: dict[Part, Mask] = {}
+        open_: dict[Segment, Mask] = {}
         for part in view.parts:
-            visible = part.visible(view.sequence)
-            lower, rest = _by_columns(part, filter, view, visible)
+            columns = part.columns_for(kinds)
+            find = partial(_find, part, view.sequence)
+            bounds = evaluate.bounds(filter, part.rows, columns, find)
+            sure[part] = bounds.lower
+            if bounds.exact:
+                continue
+            rest = (bounds.upper - bounds.lower) & _visible(part, view.sequence)
             if isinstance(part, Segment):
                 open_[part] = rest
             else:
-                lower |= BitMap(row for row in rest if _passes(part, row, filter))
-            sure[part] = lower
-        self._check_cost(sum(map(len, open_.values())), unindexed)
+                passing = (row for row in rest if _passes(part, row, filter))
+                sure[part] |= Mask.of(passing, part.rows)
+        if open_:
+            self._check_cost(sum(map(len, open_.values())), unindexed)
         for segment, rows in open_.items():
             if rows:
                 sure[segment] |= self._by_reading(segment, filter, rows, with_text=with_text)
-        return Passing(sure, unindexed)
+        return Passing(sure, unindexed, view.sequence)
 
     def _check_cost(self, documents: int, unindexed: Sequence[str]) -> None:
         if documents <= self._most:
@@ -102,36 +130,33 @@ class Filtering:
             metadata={"fields": named},
         )
 
-    def _by_reading(
-        self, segment: Segment, filter: Filter, rows: BitMap, *, with_text: bool
-    ) -> BitMap:
+    def _by_reading(self, segment: Segment, filter: Filter, rows: Mask, *, with_text: bool) -> Mask:
         """Those of the rows whose documents in the store pass."""
-        passing = BitMap()
+        passing: list[int] = []
         every = list(rows)
         for start in range(0, len(every), _BATCH):
             batch = every[start : start + _BATCH]
             places = [(segment, row) for row in batch]
             records = self._hydration.records(places, text=with_text)
-            passing.update(
+            passing.extend(
                 row
                 for row, (text, payload) in zip(batch, records, strict=True)
                 if matches(filter, ids.decode(segment.key(row)), text, payload)
             )
-        return passing
+        return Mask.of(passing, segment.rows)
 
 
-def _by_columns(part: Part, filter: Filter, view: View, visible: BitMap) -> tuple[BitMap, BitMap]:
-    """The visible rows that surely pass, and those that the columns leave open."""
+def _find(part: Part, sequence: int, wanted: Sequence[DocumentId]) -> Iterable[int]:
+    """The rows of those documents that are visible in the part."""
+    rows = part.locate(Keys.of(ids.encode_all(wanted, "filter.has_id")), sequence)
+    return rows[rows >= 0].astype(np.uint32)
 
-    def find(wanted: Sequence[DocumentId]) -> Iterable[int]:
-        rows = part.locate(Keys.of(ids.encode_all(wanted, "filter.has_id")), view.sequence)
-        return rows[rows >= 0].astype(np.uint32)
 
-    asked = evaluate.fields(filter)
-    columns = part.columns_for({name: view.indexes[name] for name in asked & view.indexes.keys()})
-    bounds = evaluate.bounds(filter, part.rows, columns, find)
-    lower = bounds.lower & visible
-    return lower, (bounds.upper & visible) - lower
+def _visible(part: Part, sequence: int) -> Mask:
+    visible = part.visible(sequence)
+    if len(visible) == part.rows:
+        return Mask.every(part.rows)
+    return Mask.of_bitmap(visible, part.rows)
 
 
 def _passes(part: Part, row: int, filter: Filter) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -13,9 +12,9 @@ from pyroaring import BitMap
 
 from sparsegate_server.filters import FieldKind
 from sparsegate_server.index.filter.column import Column
-from sparsegate_server.index.kernels import WINDOW
+from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.types import SparseVector
+from sparsegate_server.types import DocumentId, SparseVector
 
 ALIVE: Final = np.uint64(2**64 - 1)
 """The `dead` of a document that nobody has deleted: later than every sequence number.
@@ -29,20 +28,6 @@ NO_BAR: Final = np.float32(-1)
 """Below every score: even one that rounds to zero belongs to a hit."""
 
 
-class Scratch(threading.local):
-    """Work space of the calling thread, all zeroes between uses."""
-
-    def __init__(self) -> None:
-        self.accumulator = np.zeros(WINDOW, np.uint32)
-        self._table = np.zeros(WINDOW, np.float64)
-
-    def table(self, vocabulary: int) -> NDArray[np.float64]:
-        """One place per term id: float64 [at least `vocabulary`]."""
-        if len(self._table) < vocabulary:
-            self._table = np.zeros(vocabulary, np.float64)
-        return self._table
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What every part is asked.
@@ -53,6 +38,7 @@ class Query:
         limit: how many documents are wanted, at least 1.
         sequence: uint64, the instant that is searched.
         bar: only scores above it count.
+        effort: 1 to find all of the best; less, above 0, to read less.
     """
 
     terms: NDArray[np.uint32]
@@ -61,15 +47,7 @@ class Query:
     limit: int
     sequence: np.uint64
     bar: np.float32 = NO_BAR
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """A query in the hands of one thread: its weights spread out by term id."""
-
-    query: Query
-    table: NDArray[np.float64]
-    accumulator: NDArray[np.uint32]
+    effort: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,12 +58,16 @@ class Candidates:
         scores: float32 [n].
         rows: uint32 [n].
         scored: how many stored weights were read to find them.
+        skipped: how many blocks of documents were passed over.
+        missed: no document that was missed scores above it; below 0 if none was.
     """
 
     part: Part
     scores: NDArray[np.float32]
     rows: NDArray[np.uint32]
     scored: int
+    skipped: int = 0
+    missed: float = -1.0
 
 
 class Sizes(NamedTuple):
@@ -115,13 +97,13 @@ class Part(Protocol):
         """Weighted terms of all stored documents."""
         ...
 
-    def search(self, asked: Asked, bar: np.float32, allowed: BitMap | None) -> Candidates:
+    def search(self, query: Query, bar: np.float32, allowed: Mask | None) -> Candidates:
         """At least the `query.limit` best documents that are visible, allowed, and score above
-        `bar`; of equal ones, at least those with the smallest ids. `allowed` holds rows; None
-        allows all."""
+        `bar`; of equal ones, at least those with the smallest ids. `allowed` may hold rows
+        that are not visible; None allows all."""
         ...
 
-    def above(self, asked: Asked, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
+    def above(self, query: Query, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
         """All of the `rows` that are visible and score above `bar`."""
         ...
 
@@ -146,6 +128,10 @@ class Part(Protocol):
         ...
 
     def key(self, row: int) -> bytes: ...
+
+    def ids(self, rows: NDArray[np.uint32]) -> list[DocumentId]:
+        """Of each row."""
+        ...
 
     def number(self, row: int) -> int:
         """The document's number in the store."""

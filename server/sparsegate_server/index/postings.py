@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,15 @@ class Postings:
     Attributes:
         window_terms: int64 [windows + 1], where each window's dictionary begins in `terms`.
         terms: uint32, term ids, ascending within a window.
-        ranges: int64 [len(terms) + 1], where each term's postings begin.
+        ranges: int64 [len(terms) + 1], where each term's postings begin; none if it has a column.
         local_ids: uint16, documents counted from the first of their window, ascending in a term.
         impacts: uint8, parallel to `local_ids`, from 1 to 255.
         scales: float32 [len(terms)].
         blocks: int32 [len(terms)], a term's number among those with block maxima, or -1.
         block_maxima: uint8, `BLOCKS` of them for each such term: the greatest impact in each block.
+        columns: int64 [len(terms)], where the column of a heavy term begins in `dense`, or -1.
+        dense: uint8, the impact of every document of a column's window, 0 where it lacks the term;
+            the documents are filled up to whole blocks.
     """
 
     window_terms: NDArray[np.int64]
@@ -37,7 +41,39 @@ class Postings:
     scales: NDArray[np.float32]
     blocks: NDArray[np.int32]
     block_maxima: NDArray[np.uint8]
+    columns: NDArray[np.int64]
+    dense: NDArray[np.uint8]
 
     @classmethod
     def of(cls, forward: Forward, vocabulary: int) -> Postings:
-        return cls(*kernels.invert(forward.indptr, forward.terms, forward.weights, vocabulary))
+        vectors = forward.indptr, forward.terms, forward.weights
+        entries, sparse, blocked, dense = kernels.measure(*vectors, vocabulary)
+        made = cls(
+            np.empty(-(-len(forward) // kernels.WINDOW) + 1, np.int64),
+            np.empty(entries, np.uint32),
+            np.empty(entries + 1, np.int64),
+            np.empty(sparse, np.uint16),
+            np.empty(sparse, np.uint8),
+            np.empty(entries, np.float32),
+            np.empty(entries, np.int32),
+            np.zeros(blocked * kernels.BLOCKS, np.uint8),
+            np.empty(entries, np.int64),
+            np.zeros(dense, np.uint8),
+        )
+        kernels.invert(*vectors, vocabulary, *made.arrays())
+        return made
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All of them, in the order above."""
+        return (
+            self.window_terms,
+            self.terms,
+            self.ranges,
+            self.local_ids,
+            self.impacts,
+            self.scales,
+            self.blocks,
+            self.block_maxima,
+            self.columns,
+            self.dense,
+        )

@@ -3,51 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsegate_server.index.part import Candidates, Part
+from sparsegate_server.index.view import Place
+from sparsegate_server.types import DocumentId
 
 
-class Ranked(NamedTuple):
-    score: float
-    key: bytes
-    part: Part
-    row: int
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """Documents of several parts, best first.
+
+    Attributes:
+        parts: that they come from.
+        scores: float32 [n].
+        owners: int64 [n], numbers of parts.
+        rows: uint32 [n].
+    """
+
+    parts: Sequence[Part]
+    scores: NDArray[np.float32]
+    owners: NDArray[np.int64]
+    rows: NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def after(self, offset: int) -> Ranking:
+        """Without the first `offset`."""
+        if not offset:
+            return self
+        kept = slice(offset, None)
+        return Ranking(self.parts, self.scores[kept], self.owners[kept], self.rows[kept])
+
+    def places(self) -> list[Place]:
+        owners = self.owners.tolist()
+        return [
+            (self.parts[owner], row) for owner, row in zip(owners, self.rows.tolist(), strict=True)
+        ]
+
+    def ids(self) -> list[DocumentId]:
+        if len(self.parts) == 1:
+            return self.parts[0].ids(self.rows)
+        found: list[DocumentId] = [0] * len(self)
+        for owner in np.unique(self.owners).tolist():
+            places = np.flatnonzero(self.owners == owner)
+            own = self.parts[owner].ids(self.rows[places])
+            for place, each in zip(places.tolist(), own, strict=True):
+                found[place] = each
+        return found
 
 
-def best(candidates: Sequence[Candidates], limit: int) -> list[Ranked]:
+_NOTHING = Ranking((), np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.uint32))
+
+
+def best(candidates: Sequence[Candidates], limit: int) -> Ranking:
     """The `limit` best: by descending score, equal scores by ascending key."""
-    scores = np.concatenate([each.scores for each in candidates])
-    rows = np.concatenate([each.rows for each in candidates])
-    owners = np.repeat(np.arange(len(candidates)), [len(each.rows) for each in candidates])
+    if not candidates:
+        return _NOTHING
+    parts = [each.part for each in candidates]
+    if len(candidates) == 1:
+        scores, rows = candidates[0].scores, candidates[0].rows
+        owners = np.zeros(len(rows), np.int64)
+    else:
+        scores = np.concatenate([each.scores for each in candidates])
+        rows = np.concatenate([each.rows for each in candidates])
+        owners = np.repeat(np.arange(len(parts)), [len(each.rows) for each in candidates])
     if len(scores) > limit:
         # Everything that ties with the last place is still in the race for it.
         last = np.partition(scores, len(scores) - limit)[len(scores) - limit]
         kept = np.flatnonzero(scores >= last)
-    else:
-        kept = np.arange(len(scores))
-    order = kept[np.argsort(-scores[kept], kind="stable")]
-    ranked = [
-        Ranked(score, candidates[owner].part.key(row), candidates[owner].part, row)
-        for score, owner, row in zip(
-            scores[order].tolist(), owners[order].tolist(), rows[order].tolist(), strict=True
-        )
-    ]
-    for start, stop in _runs(scores[order]):
-        ranked[start:stop] = sorted(ranked[start:stop], key=_key)
-    return ranked[:limit]
+        scores, rows, owners = scores[kept], rows[kept], owners[kept]
+    order = np.argsort(-scores, kind="stable")
+    scores = scores[order]
+    for start, stop in _runs(scores):
+        run = order[start:stop].tolist()
+        run.sort(key=lambda at: parts[owners[at]].key(int(rows[at])))
+        order[start:stop] = run
+    order = order[:limit]
+    return Ranking(parts, scores[:limit], owners[order], rows[order])
 
 
 def _runs(scores: NDArray[np.float32]) -> list[tuple[int, int]]:
     """Where two or more equal scores stand side by side."""
-    changes = np.flatnonzero(scores[1:] != scores[:-1]) + 1
-    bounds = [0, *changes.tolist(), len(scores)]
+    same = scores[1:] == scores[:-1]
+    if not same.any():
+        return []
+    bounds = [0, *(np.flatnonzero(~same) + 1).tolist(), len(scores)]
     return [(start, stop) for start, stop in pairwise(bounds) if stop - start > 1]
-
-
-def _key(ranked: Ranked) -> bytes:
-    return ranked.key

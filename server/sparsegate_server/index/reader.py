@@ -19,13 +19,14 @@ from sparsegate_server.index.filter.match import dropped_by
 from sparsegate_server.index.filtering import Filtering, Passing
 from sparsegate_server.index.hydration import Hydration
 from sparsegate_server.index.part import Part, Query
-from sparsegate_server.index.ranking import Ranked
+from sparsegate_server.index.ranking import Ranking
 from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.view import Place, Published, View
 from sparsegate_server.operations import (
     WHOLE,
     Counted,
     Fetched,
+    Found,
     Page,
     SearchOptions,
     SearchResult,
@@ -67,25 +68,20 @@ class Reader:
             InvalidFilter, UnindexedFilter, ReplyTooLarge.
         """
         with self._published.pin() as view:
-            ranking = self._ranked(view, query, options)
-            hits = ranking.hits
-            places = [(each.part, each.row) for each in hits]
-            sizes.check(
-                places,
-                options.select,
-                options.max_bytes,
-                field="limit",
-                advice="page with a smaller limit and an offset",
-            )
-            documents = self._hydration.found(places, options.select) if options.select else []
+            searched = self._searched(view, query, options)
+            documents = self._documents(searched.hits, options) if options.select else ()
+            missed = _missed(searched, options)
             return SearchResult(
-                [ids.decode(each.key) for each in hits],
-                [each.score for each in hits],
+                searched.hits.ids(),
+                searched.hits.scores.tolist(),
                 view.sequence,
-                ranking.scored,
-                ranking.query,
-                tuple(documents),
-                ranking.unindexed,
+                searched.outcome.scored,
+                searched.query,
+                documents,
+                searched.unindexed,
+                searched.outcome.skipped,
+                missed is not None,
+                missed,
             )
 
     def explain(
@@ -101,9 +97,9 @@ class Reader:
             (place,) = view.find([key])
             if place is None:
                 raise DocumentNotFound(f"no document has the id {document_id!r}", field="id")
-            ranking = self._ranked(view, query, options)
+            searched = self._searched(view, query, options)
             dropped = self._dropped_by(options.filter, place)
-            return _standing(view, ranking, options, place, key, dropped)
+            return _standing(view, searched, options, place, key, dropped)
 
     def get(
         self, document_ids: Sequence[DocumentId], select: Selection = WHOLE, *, max_bytes: int = 0
@@ -159,7 +155,13 @@ class Reader:
             passing = self._filtering.passing(view, filter)
             return Counted(passing.count(), view.sequence, passing.unindexed)
 
-    def _ranked(self, view: View, query: SparseVector, options: SearchOptions) -> _Ranking:
+    def _documents(self, hits: Ranking, options: SearchOptions) -> tuple[Found, ...]:
+        places = hits.places()
+        advice = "page with a smaller limit and an offset"
+        sizes.check(places, options.select, options.max_bytes, field="limit", advice=advice)
+        return tuple(self._hydration.found(places, options.select))
+
+    def _searched(self, view: View, query: SparseVector, options: SearchOptions) -> _Searched:
         query = searching.checked(query, self._vocabulary)
         _check_limits(options)
         passing = self._filtering.passing(view, options.filter) if options.filter else None
@@ -172,10 +174,12 @@ class Reader:
             options.limit + options.offset,
             np.uint64(view.sequence),
             searching.bar_below(options.threshold),
+            options.effort,
         )
-        allowed = passing.rows if passing else None
-        ranked, scored = searching.search(view, asked, allowed, self._pool)
-        return _Ranking(query, asked, passing, ranked[options.offset :], scored)
+        allowed = passing.masks if passing else None
+        outcome = searching.search(view, asked, allowed, self._pool)
+        hits = outcome.ranking.after(options.offset)
+        return _Searched(query, asked, passing, hits, outcome)
 
     def _dropped_by(self, filter: Filter | None, place: Place) -> str:
         if filter is None:
@@ -185,49 +189,61 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ranking:
+class _Searched:
     """Attributes:
     query: the vector that was scored.
     passing: the rows that the filter lets pass; None if there is no filter.
     hits: those that the search returns, best first.
-    scored: how many stored weights were read.
     """
 
     query: SparseVector
     asked: Query
     passing: Passing | None
-    hits: Sequence[Ranked]
-    scored: int
+    hits: Ranking
+    outcome: searching.Outcome
 
     @property
     def unindexed(self) -> tuple[str, ...]:
         return self.passing.unindexed if self.passing else ()
 
 
+def _missed(searched: _Searched, options: SearchOptions) -> float | None:
+    """What no missed document scores above; None if none that was missed could be a hit."""
+    missed, ranking = searched.outcome.missed, searched.outcome.ranking
+    full = len(ranking) == options.limit + options.offset
+    needed = ranking.scores[-1] if full else searched.asked.bar
+    if missed < 0 or missed < needed:
+        return None
+    # Rounded up, because a reply carries it as a float32.
+    rounded = np.float32(missed)
+    return float(rounded if rounded >= missed else np.nextafter(rounded, np.float32(np.inf)))
+
+
 def _standing(
-    view: View, ranking: _Ranking, options: SearchOptions, place: Place, key: bytes, dropped: str
+    view: View, searched: _Searched, options: SearchOptions, place: Place, key: bytes, dropped: str
 ) -> Standing:
     part, row = place
-    own = searching.score(ranking.asked, part, row)
-    below = own is not None and bool(np.float32(own) <= ranking.asked.bar)
+    own = searching.score(searched.asked, part, row)
+    below = own is not None and bool(np.float32(own) <= searched.asked.bar)
     rank = None
     if own is not None and not dropped and not below:
-        allowed = ranking.passing.rows if ranking.passing else None
-        rank = 1 + searching.better(view, ranking.asked, allowed, own, key)
-    last = ranking.hits[-1] if ranking.hits else None
+        allowed = searched.passing.masks if searched.passing else None
+        rank = 1 + searching.better(view, searched.asked, allowed, own, key)
+    hits = searched.hits
+    last = hits.places()[-1] if len(hits) else None
     return Standing(
-        query=ranking.query,
+        query=searched.query,
         vector=part.vector(row),
         score=own,
         rank=rank,
         returned=rank is not None and options.offset < rank <= options.offset + options.limit,
         dropped_by=dropped,
         below_threshold=below,
-        bar_id=ids.decode(last.key) if last else None,
-        bar_score=last.score if last else None,
-        bar_vector=last.part.vector(last.row) if last else None,
+        bar_id=ids.decode(last[0].key(last[1])) if last else None,
+        bar_score=float(hits.scores[-1]) if last else None,
+        bar_vector=last[0].vector(last[1]) if last else None,
         sequence=view.sequence,
-        unindexed=ranking.unindexed,
+        unindexed=searched.unindexed,
     )
 
 

@@ -5,25 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
 
 from sparsegate_server.errors import InvalidVector, UnknownTerm
+from sparsegate_server.index import kernels
 from sparsegate_server.index.fan_out import fan_out
-from sparsegate_server.index.part import NO_BAR, Asked, Candidates, Part, Query, Scratch
-from sparsegate_server.index.ranking import Ranked, best
+from sparsegate_server.index.filter.mask import Mask
+from sparsegate_server.index.part import NO_BAR, Candidates, Part, Query
+from sparsegate_server.index.ranking import Ranking, best
 from sparsegate_server.index.view import View
 from sparsegate_server.types import MAX_WEIGHT, SparseVector
 
-Allowed = Mapping[Part, BitMap]
-"""Rows by part that may be hits; parts that are missing have none."""
+Allowed = Mapping[Part, Mask]
+"""Rows of every part that may be hits; some may not be visible."""
 
 _MOST_TERMS: Final = 2**16
-_scratch: Final = Scratch()
+_MOST_WEIGHT: Final = np.float32(MAX_WEIGHT)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Attributes:
+    ranking: the best documents.
+    scored: how many stored weights were read.
+    skipped: how many blocks of documents were passed over.
+    missed: no document that was missed scores above it; below 0 if none was.
+    """
+
+    ranking: Ranking
+    scored: int
+    skipped: int
+    missed: float
 
 
 def checked(query: SparseVector, vocabulary: int) -> SparseVector:
@@ -41,14 +58,16 @@ def checked(query: SparseVector, vocabulary: int) -> SparseVector:
         )
     if len(terms) > _MOST_TERMS:
         raise InvalidVector(f"{len(terms)} terms, more than {_MOST_TERMS}", field="indices")
-    if (terms[1:] <= terms[:-1]).any():
+    span = np.array((0, len(terms)), np.int64)
+    fault, _, at = kernels.check_rows(span, terms, weights, vocabulary, _MOST_WEIGHT)
+    if fault == kernels.UNSORTED:
         raise InvalidVector("term ids must ascend without repetition", field="indices")
-    if len(terms) and terms[-1] >= vocabulary:
+    if fault == kernels.UNKNOWN_TERM:
         raise UnknownTerm(
-            f"term id {terms[-1]} is outside the vocabulary of {vocabulary} terms",
-            field=f"indices[{len(terms) - 1}]",
+            f"term id {terms[at]} is outside the vocabulary of {vocabulary} terms",
+            field=f"indices[{at}]",
         )
-    if not ((weights > 0) & (weights <= MAX_WEIGHT)).all():  # a NaN fails both
+    if fault == kernels.BAD_WEIGHT:
         raise InvalidVector(f"weights must be above 0 and at most {MAX_WEIGHT:g}", field="values")
     return SparseVector(terms, weights)
 
@@ -88,20 +107,23 @@ def search(
     query: Query,
     allowed: Allowed | None,
     pool: ThreadPoolExecutor | None,
-) -> tuple[list[Ranked], int]:
-    """The `query.limit` best, best first, and how many weights were read."""
+) -> Outcome:
+    """The `query.limit` best, best first."""
     if not len(query.terms):
-        return [], 0
+        return Outcome(best((), 0), 0, 0, -1.0)
     lanes = fan_out(pool, partial(_search_parts, query, allowed), view.lanes)
     candidates = [each for lane in lanes for each in lane]
-    ranked = best(candidates, query.limit) if candidates else []
-    return ranked, sum(each.scored for each in candidates)
+    return Outcome(
+        best(candidates, query.limit),
+        sum(each.scored for each in candidates),
+        sum(each.skipped for each in candidates),
+        max((each.missed for each in candidates), default=-1.0),
+    )
 
 
 def score(query: Query, part: Part, row: int) -> float | None:
     """The score of one document; None if it shares no term."""
-    with _asking(query) as asked:
-        found = part.above(asked, NO_BAR, np.array([row], np.uint32))
+    found = part.above(query, NO_BAR, np.array([row], np.uint32))
     return float(found.scores[0]) if len(found.scores) else None
 
 
@@ -109,45 +131,28 @@ def better(view: View, query: Query, allowed: Allowed | None, own: float, key: b
     """How many documents come before one that scores `own` under the id `key`."""
     bar = np.nextafter(np.float32(own), np.float32(-np.inf))
     count = 0
-    with _asking(query) as asked:
-        for part in view.parts:
-            rows = np.arange(part.rows, dtype=np.uint32)
-            if allowed is not None:
-                rows = np.array(allowed.get(part, ()), np.uint32)
-            found = part.above(asked, bar, rows)
-            ties = found.rows[found.scores == np.float32(own)].tolist()
-            count += len(found.scores) - len(ties)
-            count += sum(part.key(row) < key for row in ties)
+    for part in view.parts:
+        rows = np.arange(part.rows, dtype=np.uint32)
+        if allowed is not None:
+            rows = allowed[part].rows()
+        found = part.above(query, bar, rows)
+        ties = found.rows[found.scores == np.float32(own)].tolist()
+        count += len(found.scores) - len(ties)
+        count += sum(part.key(row) < key for row in ties)
     return count
-
-
-class _asking:  # noqa: N801 - reads as the verb that it is
-    """A query spread out over the calling thread's scratch, for as long as the context lasts."""
-
-    def __init__(self, query: Query) -> None:
-        self._query = query
-        self._table = _scratch.table(query.vocabulary)
-
-    def __enter__(self) -> Asked:
-        self._table[self._query.terms] = self._query.weights
-        return Asked(self._query, self._table, _scratch.accumulator)
-
-    def __exit__(self, *_: object) -> None:
-        self._table[self._query.terms] = 0.0
 
 
 def _search_parts(query: Query, allowed: Allowed | None, parts: Sequence[Part]) -> list[Candidates]:
     """Candidates of several parts, one after the other in the calling thread."""
     bar = query.bar
     found = []
-    with _asking(query) as asked:
-        for part in parts:
-            rows = None if allowed is None else allowed.get(part, BitMap())
-            if rows is not None and not rows:
-                continue
-            candidates = part.search(asked, bar, rows)
-            found.append(candidates)
-            bar = max(bar, _bar_of(candidates.scores, query.limit))
+    for part in parts:
+        mask = None if allowed is None else allowed[part]
+        if mask is not None and not mask:
+            continue
+        candidates = part.search(query, bar, mask)
+        found.append(candidates)
+        bar = max(bar, _bar_of(candidates.scores, query.limit))
     return found
 
 

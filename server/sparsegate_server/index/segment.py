@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from sparsegate_server.filters import FieldKind
-from sparsegate_server.index import kernels
+from sparsegate_server.index import ids, kernels
 from sparsegate_server.index.filter.column import Column
+from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import ALIVE, Asked, Candidates, Sizes
+from sparsegate_server.index.part import ALIVE, Candidates, Query, Sizes
 from sparsegate_server.index.postings import Postings
 from sparsegate_server.index.rows import Rows
-from sparsegate_server.types import SparseVector
+from sparsegate_server.index.scratch import scratch_for
+from sparsegate_server.types import DocumentId, SparseVector
 
-_EVERY: NDArray[np.uint8] = np.empty(0, np.uint8)
-_SCAN_SHARE = 1 / 16
+_EVERY: NDArray[np.uint64] = np.empty(0, np.uint64)
+_SCAN_SHARE = 1 / 500
 """Filters that let fewer documents pass have them scored one by one, without postings."""
 
 
@@ -79,6 +81,7 @@ class Segment:
         columns: payload indexes by field.
         file: name of its file, "" while it has none.
         column_files: names of the columns' files, by field.
+        newest: sequence number of the last write that is here.
     """
 
     keys: Keys
@@ -89,6 +92,10 @@ class Segment:
     columns: Mapping[str, Column] = field(default_factory=dict)
     file: str = ""
     column_files: Mapping[str, str] = field(default_factory=dict)
+    newest: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "newest", int(self.details.born.max(initial=0)))
 
     @classmethod
     def build(cls, keys: Keys, details: Details, forward: Forward, vocabulary: int) -> Segment:
@@ -138,20 +145,19 @@ class Segment:
 
     @property
     def stored_weights(self) -> int:
-        return len(self.postings.impacts)
+        return len(self.forward.terms)
 
-    def search(self, asked: Asked, bar: np.float32, allowed: BitMap | None) -> Candidates:
-        if allowed is not None and len(allowed) <= self.rows * _SCAN_SHARE:
-            return self.above(asked, bar, np.array(allowed, np.uint32))
-        passing = _EVERY
-        if allowed is not None:
-            passing = np.zeros(self.rows, np.uint8)
-            passing[np.array(allowed, np.uint32)] = 1
-        query, postings = asked.query, self.postings
+    def search(self, query: Query, bar: np.float32, allowed: Mask | None) -> Candidates:
+        passing = self.rows if allowed is None else allowed.count
+        if passing <= self.rows * _SCAN_SHARE or len(query.terms) > kernels.MOST_TERMS:
+            every = np.arange(self.rows, dtype=np.uint32) if allowed is None else allowed.rows()
+            return self.above(query, bar, every)
+        postings, forward = self.postings, self.forward
+        scratch = scratch_for(query.vocabulary, self.rows)
         room = min(query.limit, self.rows)
         scores = np.empty(room, np.float32)
         rows = np.empty(room, np.uint32)
-        found, scored = kernels.search_segment(
+        found, scored, skipped, missed = kernels.search_segment(
             query.terms,
             query.weights,
             postings.window_terms,
@@ -162,38 +168,53 @@ class Segment:
             postings.scales,
             postings.blocks,
             postings.block_maxima,
-            self.forward.indptr,
-            self.forward.terms,
-            self.forward.weights,
+            postings.columns,
+            postings.dense,
+            forward.indptr,
+            forward.terms,
+            forward.weights,
             self.details.born,
             self.deaths.dead,
             query.sequence,
-            passing,
+            self._untouched(query.sequence),
+            _EVERY if allowed is None else allowed.words,
+            passing / self.rows,
+            query.effort,
             bar,
-            asked.table,
-            asked.accumulator,
+            scratch.weights,
+            scratch.member,
+            scratch.sums,
             scores,
             rows,
         )
-        return Candidates(self, scores[:found], rows[:found], scored)
+        return Candidates(self, scores[:found], rows[:found], scored, skipped, missed)
 
-    def above(self, asked: Asked, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
+    def above(self, query: Query, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
+        scratch = scratch_for(query.vocabulary)
         scores = np.empty(len(rows), np.float32)
         found_rows = np.empty(len(rows), np.uint32)
         found, scored = kernels.scan_rows(
+            query.terms,
+            query.weights,
             self.forward.indptr,
             self.forward.terms,
             self.forward.weights,
             rows,
             self.details.born,
             self.deaths.dead,
-            asked.query.sequence,
+            query.sequence,
             bar,
-            asked.table,
+            scratch.weights,
+            scratch.member,
             scores,
             found_rows,
         )
         return Candidates(self, scores[:found], found_rows[:found], scored)
+
+    def _untouched(self, sequence: np.uint64) -> bool:
+        """Whether all documents are surely visible. A death that a reader may see has been counted
+        before the reader's instant was published."""
+        return self.deaths.count == 0 and self.newest <= int(sequence)
 
     def frequencies(self, terms: NDArray[np.uint32], sequence: int) -> NDArray[np.int64]:
         postings = self.postings
@@ -203,6 +224,8 @@ class Segment:
             postings.terms,
             postings.ranges,
             postings.local_ids,
+            postings.columns,
+            postings.dense,
             self.details.born,
             self.deaths.dead,
             np.uint64(sequence),
@@ -249,6 +272,12 @@ class Segment:
 
     def key(self, row: int) -> bytes:
         return self.keys[row]
+
+    def ids(self, rows: NDArray[np.uint32]) -> list[DocumentId]:
+        integers = np.empty(len(rows), np.uint64)
+        if kernels.read_integers(self.keys.blob, self.keys.offsets, rows, integers):
+            return list(integers.tolist())
+        return [ids.decode(self.keys[row]) for row in rows.tolist()]
 
     def number(self, row: int) -> int:
         return int(self.details.numbers[row])

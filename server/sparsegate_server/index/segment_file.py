@@ -1,12 +1,14 @@
 """Segments and payload columns as files.
 
-Today a segment has postings of one kind, `impact8`. The kind is written down, and a reader refuses
-any other, so that postings with a vector each (COIL) or with frequency and length (BM25) can come
-as further kinds.
+The kind of a segment's postings is written down, and a reader refuses any that it does not know, so
+that postings with a vector each (COIL) or with frequency and length (BM25) can come as further
+kinds. Today there are `impact8`, and `impact8-columns`, which is written now and has heavy terms as
+dense columns.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,20 +20,22 @@ from sparsegate_server.index.files import container
 from sparsegate_server.index.files.container import Arrays, Container, Damaged
 from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.forward import Forward, term_type
-from sparsegate_server.index.kernels import BLOCKS, WINDOW
+from sparsegate_server.index.kernels import BLOCK, BLOCKS, WINDOW
 from sparsegate_server.index.keys import Keys
 from sparsegate_server.index.postings import Postings
 from sparsegate_server.index.segment import Deaths, Details, Segment
 
 _SEGMENT: Final = "segment"
 _COLUMN: Final = "column"
-_POSTINGS: Final = "impact8"
+_POSTINGS: Final = "impact8-columns"
+_WITHOUT_COLUMNS: Final = "impact8"
 _STRUCTURAL: Final = (
     "key_offsets",
     "indptr",
     "window_terms",
     "ranges",
     "blocks",
+    "columns",
 )
 _TYPES: Final = {
     "key_blob": np.uint8,
@@ -50,6 +54,8 @@ _TYPES: Final = {
     "scales": np.float32,
     "blocks": np.int32,
     "block_maxima": np.uint8,
+    "columns": np.int64,
+    "dense": np.uint8,
 }
 
 
@@ -74,6 +80,8 @@ def write_segment(path: Path, segment: Segment, collection: str, vocabulary: int
         "scales": postings.scales,
         "blocks": postings.blocks,
         "block_maxima": postings.block_maxima,
+        "columns": postings.columns,
+        "dense": postings.dense,
     }
     facts = {
         "collection": collection,
@@ -92,9 +100,9 @@ def open_segment(path: Path, collection: str, vocabulary: int) -> Segment:
     """
     file = container.open_file(path, _SEGMENT)
     _check_facts(file, collection, vocabulary)
-    a = file.arrays
-    _check_types(file, {**_TYPES, "forward_terms": term_type(vocabulary)})
-    _check_lengths(file)
+    a = _with_columns(file)
+    _check_types(file.path, a, {**_TYPES, "forward_terms": term_type(vocabulary)})
+    _check_lengths(file.path, a, int(file.facts["documents"]))
     keys = Keys(a["key_blob"], a["key_offsets"])
     return Segment(
         keys,
@@ -109,6 +117,8 @@ def open_segment(path: Path, collection: str, vocabulary: int) -> Segment:
             a["scales"],
             a["blocks"],
             a["block_maxima"],
+            a["columns"],
+            a["dense"],
         ),
         Deaths.none(len(keys)),
         file=path.name,
@@ -158,22 +168,29 @@ def _check_facts(file: Container, collection: str, vocabulary: int) -> None:
         raise Damaged(file.path, "belongs to another collection")
     if facts.get("vocabulary") != vocabulary:
         raise Damaged(file.path, f"is for a vocabulary of {facts.get('vocabulary')} terms")
-    if facts.get("postings") != _POSTINGS:
+    if facts.get("postings") not in (_POSTINGS, _WITHOUT_COLUMNS):
         raise Damaged(file.path, f"has postings of the unknown kind {facts.get('postings')!r}")
 
 
-def _check_types(file: Container, types: dict[str, Any]) -> None:
+def _with_columns(file: Container) -> Arrays:
+    """The arrays of a file; one that was written before there were columns has none."""
+    if file.facts.get("postings") != _WITHOUT_COLUMNS:
+        return file.arrays
+    entries = len(file.arrays.get("terms", ()))
+    return {**file.arrays, "columns": np.full(entries, -1), "dense": np.empty(0, np.uint8)}
+
+
+def _check_types(path: Path, arrays: Arrays, types: dict[str, Any]) -> None:
     for name, dtype in types.items():
-        array = file.arrays.get(name)
+        array = arrays.get(name)
         if array is None or array.dtype != dtype:
-            raise Damaged(file.path, f"lacks the section {name!r}")
+            raise Damaged(path, f"lacks the section {name!r}")
 
 
-def _check_lengths(file: Container) -> None:
+def _check_lengths(path: Path, a: Arrays, rows: int) -> None:
     """That every section has the length that the others ask for, and every run lies inside what it
     points into: with that, no kernel leaves its arrays."""
-    a: Arrays = file.arrays
-    rows, entries = int(file.facts["documents"]), len(a["terms"])
+    entries = len(a["terms"])
     expected = {
         "key_offsets": rows + 1,
         "numbers": rows,
@@ -186,11 +203,12 @@ def _check_lengths(file: Container) -> None:
         "ranges": entries + 1,
         "scales": entries,
         "blocks": entries,
+        "columns": entries,
         "impacts": len(a["local_ids"]),
     }
     for name, length in expected.items():
         if len(a[name]) != length:
-            raise Damaged(file.path, f"has {len(a[name])} instead of {length} in {name!r}")
+            raise Damaged(path, f"has {len(a[name])} instead of {length} in {name!r}")
     for runs, target in (
         ("key_offsets", "key_blob"),
         ("indptr", "weights"),
@@ -198,11 +216,16 @@ def _check_lengths(file: Container) -> None:
         ("window_terms", "terms"),
     ):
         if not _divides(a[runs], len(a[target])):
-            raise Damaged(file.path, f"has runs in {runs!r} that lie outside of {target!r}")
+            raise Damaged(path, f"has runs in {runs!r} that lie outside of {target!r}")
     if len(a["block_maxima"]) != BLOCKS * int((a["blocks"] >= 0).sum()) or (
         entries and int(a["blocks"].max()) * BLOCKS >= max(len(a["block_maxima"]), 1)
     ):
-        raise Damaged(file.path, "has block maxima that do not fit")
+        raise Damaged(path, "has block maxima that do not fit")
+    for window, (first, last) in enumerate(pairwise(a["window_terms"].tolist())):
+        length = -(-min(rows - window * WINDOW, WINDOW) // BLOCK) * BLOCK
+        farthest = int(a["columns"][first:last].max(initial=-1))
+        if farthest >= 0 and farthest + length > len(a["dense"]):
+            raise Damaged(path, "has columns that lie outside of 'dense'")
 
 
 def _divides(runs: Any, length: int) -> bool:

@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from sparsegate_server.filters import FieldKind
-from sparsegate_server.index import kernels
+from sparsegate_server.index import ids, kernels
 from sparsegate_server.index.columns import column_of
 from sparsegate_server.index.filter.column import Column
+from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward, TermIds
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import ALIVE, Asked, Candidates, Sizes
+from sparsegate_server.index.part import ALIVE, Candidates, Query, Sizes
 from sparsegate_server.index.rows import Rows
+from sparsegate_server.index.scratch import scratch_for
 from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.values import Record
-from sparsegate_server.types import SparseVector
+from sparsegate_server.types import DocumentId, SparseVector
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -164,23 +166,27 @@ class TailView:
     def stored_weights(self) -> int:
         return int(self.indptr[self.rows])
 
-    def search(self, asked: Asked, bar: np.float32, allowed: BitMap | None) -> Candidates:
-        every = range(self.rows) if allowed is None else allowed
-        return self.above(asked, bar, np.array(every, np.uint32))
+    def search(self, query: Query, bar: np.float32, allowed: Mask | None) -> Candidates:
+        every = np.arange(self.rows, dtype=np.uint32) if allowed is None else allowed.rows()
+        return self.above(query, bar, every)
 
-    def above(self, asked: Asked, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
+    def above(self, query: Query, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
         scores = np.empty(len(rows), np.float32)
         found_rows = np.empty(len(rows), np.uint32)
+        scratch = scratch_for(query.vocabulary)
         found, scored = kernels.scan_rows(
+            query.terms,
+            query.weights,
             self.indptr,
             self.terms,
             self.weights,
             rows,
             self.born,
             self.dead,
-            asked.query.sequence,
+            query.sequence,
             bar,
-            asked.table,
+            scratch.weights,
+            scratch.member,
             scores,
             found_rows,
         )
@@ -217,6 +223,9 @@ class TailView:
 
     def key(self, row: int) -> bytes:
         return self.tail.keys[row]
+
+    def ids(self, rows: NDArray[np.uint32]) -> list[DocumentId]:
+        return [ids.decode(self.tail.keys[row]) for row in rows.tolist()]
 
     def number(self, row: int) -> int:
         return self.tail.numbers[row]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableMapping
 
 import numpy as np
 
-from sparsegate.v1 import common_pb2, search_pb2
+from sparsegate.v1 import common_pb2, effort_pb2, search_pb2
 from sparsegate_server.encoders.base import OnTruncation
 from sparsegate_server.errors import InvalidDocument, InvalidRequest
 from sparsegate_server.operations import Found
@@ -142,9 +142,17 @@ def query_from(
     message: search_pb2.SearchRequest | search_pb2.ExplainRequest, limits: Limits
 ) -> Query:
     """Raises InvalidRequest: a text over its limit."""
+    on_truncation = on_truncation_from(message.on_truncation)
+    return Query(message.collection, content_from(message, limits), on_truncation)
+
+
+def content_from(
+    message: search_pb2.SearchRequest | search_pb2.ExplainRequest | effort_pb2.CalibrationQuery,
+    limits: Limits,
+) -> str | RawVector:
+    """Raises InvalidRequest: a text over its limit."""
     check_text(message.text, limits)
-    content = message.text if message.WhichOneof("query") == "text" else vector_from(message.vector)
-    return Query(message.collection, content, on_truncation_from(message.on_truncation))
+    return message.text if message.WhichOneof("query") == "text" else vector_from(message.vector)
 
 
 def timings_to(timings: Timings) -> common_pb2.StageTimings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sparsegate.v1 import collection_pb2, snapshot_pb2
 from sparsegate_server.backends.base import Alias, CollectionStats, PayloadIndex, Snapshot
 from sparsegate_server.filters import FieldKind
+from sparsegate_server.rpc.efforts import calibration_to
 
 _KINDS = {
     collection_pb2.FIELD_KIND_KEYWORD: FieldKind.KEYWORD,
@@ -41,6 +42,7 @@ def collection_to(stats: CollectionStats) -> collection_pb2.Collection:
         problem=stats.problem,
         payload_indexes=map(_index, stats.payload_indexes),
         aliases=stats.aliases,
+        calibration=calibration_to(stats.calibration) if stats.calibration else None,
     )
 
 

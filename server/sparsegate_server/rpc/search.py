@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sparsegate.v1 import search_pb2, search_pb2_grpc
+from sparsegate.v1 import effort_pb2, search_pb2, search_pb2_grpc
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.operations import Found as Document
 from sparsegate_server.rpc import call as calls
 from sparsegate_server.rpc import convert, selection
+from sparsegate_server.rpc.efforts import calibration_to, queries_from, with_effort
 from sparsegate_server.rpc.explanation import explanation_to
 from sparsegate_server.rpc.ids import id_from, id_to
 from sparsegate_server.rpc.interceptor import Context, offload
@@ -21,7 +22,7 @@ from sparsegate_server.search.timing import Timings
 from sparsegate_server.settings import Limits
 
 DEFAULT_LIMIT = 10
-"""Hits of the search that an explanation is about, where it does not say."""
+"""Hits of the search that an explanation is about, or that is calibrated, where it does not say."""
 
 _SMALL_LIMIT = 100
 """Hits up to which a reply is built on the event loop."""
@@ -77,19 +78,34 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         reply.timings.CopyFrom(convert.timings_to(call.timings))
         return reply
 
+    async def CalibrateEffort(
+        self, request: effort_pb2.CalibrateEffortRequest, context: Context
+    ) -> effort_pb2.CalibrateEffortResponse:
+        check_size("limit", request.limit, self._limits.max_limit)
+        limit = self._default(request.limit)
+        call = calls.current()
+        queries = await offload(request.ByteSize(), queries_from, request, self._limits)
+        done = await self._plan.calibrate(
+            queries, limit, timings=call.timings, timeout=call.timeout
+        )
+        return effort_pb2.CalibrateEffortResponse(calibration=calibration_to(done))
+
     def _search(self, request: search_pb2.SearchRequest, max_bytes: int) -> SearchJob:
         options = options_from(request, request.limit, self._limits)
         chosen = replace(
-            options,
+            with_effort(options, request.effort),
             select=selection.of_search(request),
             max_bytes=max_bytes,
         )
         return SearchJob(convert.query_from(request, self._limits), chosen)
 
     def _explained(self, request: search_pb2.ExplainRequest) -> SearchJob:
-        limit = request.limit or min(DEFAULT_LIMIT, self._limits.max_limit)
+        limit = self._default(request.limit)
         options = options_from(request, limit, self._limits)
         return SearchJob(convert.query_from(request, self._limits), options)
+
+    def _default(self, limit: int) -> int:
+        return limit or min(DEFAULT_LIMIT, self._limits.max_limit)
 
     def _item(
         self,
@@ -134,6 +150,10 @@ def _response(found: Found, request: search_pb2.SearchRequest) -> search_pb2.Sea
         sequence=result.sequence,
         postings_scored=result.postings_scored,
         unindexed=result.unindexed,
+        approximate=result.approximate,
+        missed_score=result.missed_score,
+        blocks_skipped=result.blocks_skipped,
+        effort=result.effort,
     )
     for at, (id, score) in enumerate(zip(result.ids, result.scores, strict=True)):
         message = reply.hits.add(id=id_to(id), score=score)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sparsegate_server.backends.base import CollectionConfig, IndexBackend
 from sparsegate_server.encoders.base import Encoder, Encoding, Mode, OnTruncation
 from sparsegate_server.errors import InvalidArgument, SparsegateError
-from sparsegate_server.operations import SearchOptions, SearchResult, Standing
+from sparsegate_server.operations import Calibration, SearchOptions, SearchResult, Standing
 from sparsegate_server.search.encode import EncodePlan
 from sparsegate_server.search.explain import Explanation, TermGap, closing_terms, explain
 from sparsegate_server.search.models import ServedModels
@@ -17,6 +18,9 @@ from sparsegate_server.search.timing import Timings
 from sparsegate_server.search.vectors import RawVector
 from sparsegate_server.telemetry.metrics import Metrics
 from sparsegate_server.types import DocumentId, SparseVector
+
+_SIDE_BY_SIDE: Final = 64
+"""Texts of a calibration that are encoded at a time, so that searches get their turns between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,32 @@ class QueryPlan:
             )
         return _explained(query, id, standing)
 
+    async def calibrate(
+        self, queries: Sequence[Query], limit: int, *, timings: Timings, timeout: float | None
+    ) -> Calibration:
+        """Measures how much effort a recall takes in a collection, and keeps that with it.
+
+        Args:
+            queries: at least one, all of one collection.
+            limit: hits of each search.
+
+        Raises:
+            InvalidRequest: too few of the queries find anything; and whatever `search` raises, for
+            any of them, with its field below `queries[…]`.
+        """
+        config = self._backend.config(queries[0].collection)
+        self._models.of_collection(config.model, config.fingerprint)
+        resolved: list[Resolved] = []
+        for start in range(0, len(queries), _SIDE_BY_SIDE):
+            some = queries[start : start + _SIDE_BY_SIDE]
+            for at, query in enumerate(await self._resolve(some, timings, timeout), start):
+                if isinstance(query, SparsegateError):
+                    raise query.under(f"queries[{at}]") if query.field else query
+                resolved.append(query)
+        vectors = [query.vector for query in resolved]
+        with timings.searching():
+            return await self._backend.calibrate(config.name, vectors, limit, config=config)
+
     async def _find(
         self, search: SearchJob | SparsegateError, query: Resolved | SparsegateError
     ) -> Found | SparsegateError:
@@ -138,7 +168,12 @@ class QueryPlan:
             )
         except SparsegateError as error:
             return error
-        self._metrics.postings.labels(name).inc(result.postings_scored)
+        self._metrics.searched(
+            name,
+            postings=result.postings_scored,
+            blocks=result.blocks_skipped,
+            approximate=result.approximate,
+        )
         return Found(query, result)
 
     async def _resolve(

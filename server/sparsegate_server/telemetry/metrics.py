@@ -66,6 +66,18 @@ class Metrics:
             ["collection"],
             registry=self.registry,
         )
+        self.approximate = Counter(
+            "sparsegate_approximate_searches",
+            "Searches that may have missed a better document, as they were asked to.",
+            ["collection"],
+            registry=self.registry,
+        )
+        self.blocks_skipped = Counter(
+            "sparsegate_blocks_skipped",
+            "Blocks of documents that searches passed over without reading their weights.",
+            ["collection"],
+            registry=self.registry,
+        )
         self.documents = Gauge(
             "sparsegate_documents", "Live documents.", ["collection"], registry=self.registry
         )
@@ -83,6 +95,15 @@ class Metrics:
             registry=self.registry,
         )
 
+    def searched(self, name: str, *, postings: int, blocks: int, approximate: bool) -> None:
+        """Args:
+        postings: stored weights that were read.
+        blocks: that were passed over.
+        """
+        self.postings.labels(name).inc(postings)
+        self.blocks_skipped.labels(name).inc(blocks)
+        self.approximate.labels(name).inc(approximate)
+
     def collection_changed(self, name: str, documents: int, segments: int) -> None:
         self.documents.labels(name).set(documents)
         self.segments.labels(name).set(segments)
@@ -96,7 +117,14 @@ class Metrics:
 
     def collection_deleted(self, name: str) -> None:
         """Forgets a collection's series, so that a deleted one does not live on as a flat line."""
-        for metric in (self.documents, self.segments, self.postings, self.problems):
+        for metric in (
+            self.documents,
+            self.segments,
+            self.postings,
+            self.blocks_skipped,
+            self.approximate,
+            self.problems,
+        ):
             if (name,) in metric._metrics:  # remove() warns about labels never seen
                 metric.remove(name)
 

@@ -10,8 +10,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 import sparsegate
-from sparsegate import Document
+from sparsegate import Document, _replies, _requests
 from sparsegate.v1 import document_pb2 as pb
+from sparsegate.v1 import search_pb2
 
 NOT_SERVING = b"\x08\x02"
 
@@ -205,6 +206,7 @@ async def test_wait_ready_gives_up(client: Any, gateway: Any) -> None:
         ("search", ("films", "a")),
         ("scroll", ("films",)),
         ("explain", ("films", "a", 1)),
+        ("calibrate", ("films", ["a"] * 10)),
     ],
 )
 async def test_arguments_that_cannot_be_sent_are_named(
@@ -215,6 +217,7 @@ async def test_arguments_that_cannot_be_sent_are_named(
         "search": {"limit": -1},
         "scroll": {"after": -5},
         "explain": {"on_truncation": "cry"},
+        "calibrate": {"limit": -1},
     }[method]
     with pytest.raises(sparsegate.InvalidArgument) as caught:
         await getattr(client, method)(*args, **bad)
@@ -224,3 +227,43 @@ async def test_arguments_that_cannot_be_sent_are_named(
 async def test_one_text_is_no_sequence_of_its_letters(client: Any) -> None:
     with pytest.raises(TypeError, match="list"):
         await client.encode("text", mode="query")
+
+
+async def test_an_effort_and_a_target_exclude_each_other(client: Any) -> None:
+    with pytest.raises(sparsegate.InvalidArgument) as caught:
+        await client.search("films", "a", effort=0.5, target_recall=0.9)
+    assert caught.value.field == "effort"
+    searches = [sparsegate.Search("films", "a"), sparsegate.Search("films", "a", effort=1)]
+    searches.append(sparsegate.Search("films", "a", effort=0.5, target_recall=0.9))
+    with pytest.raises(sparsegate.InvalidArgument) as batch:
+        await client.search_batch(searches)
+    assert batch.value.field == "searches[2].effort"
+    with pytest.raises(TypeError, match="single one"):
+        await client.calibrate("films", "a question")
+
+
+def test_an_effort_is_sent_as_it_was_given() -> None:
+    plain = _requests.search(sparsegate.Search("films", "a"))
+    assert not plain.HasField("effort")
+    level = _requests.search(sparsegate.Search("films", "a", effort=0.3)).effort
+    assert (level.WhichOneof("kind"), level.level) == ("level", 0.3)
+    target = _requests.search(sparsegate.Search("films", "a", target_recall=0.97)).effort
+    assert (target.WhichOneof("kind"), target.target_recall) == ("target_recall", 0.97)
+    # What is out of range is the gateway's to refuse.
+    assert _requests.search(sparsegate.Search("films", "a", effort=-1)).effort.level == -1
+    vector = sparsegate.SparseVector([3], [0.5])
+    asked = _requests.calibrate("films", ["a", vector], 7)
+    assert [query.WhichOneof("query") for query in asked.queries] == ["text", "vector"]
+    assert (asked.collection, asked.limit) == ("films", 7)
+
+
+def test_a_reply_tells_what_was_missed() -> None:
+    exact = _replies.search(search_pb2.SearchResponse(effort=1))
+    assert (exact.approximate, exact.missed_score, exact.effort) == (False, None, 1.0)
+    rough = _replies.search(
+        search_pb2.SearchResponse(
+            approximate=True, missed_score=0, blocks_skipped=2**40, effort=0.3
+        )
+    )
+    assert (rough.approximate, rough.missed_score) == (True, 0.0)
+    assert (rough.blocks_skipped, rough.effort) == (2**40, 0.3)

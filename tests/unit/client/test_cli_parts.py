@@ -20,7 +20,9 @@ from rich.table import Table
 from sparsegate import (
     Alias,
     Bar,
+    Calibration,
     Collection,
+    EffortPoint,
     EncodedQuery,
     Explanation,
     Hit,
@@ -34,11 +36,12 @@ from sparsegate import (
     Timings,
 )
 from sparsegate.cli.ids import format_id, parse_id
-from sparsegate.cli.jsonl import DocumentLines, parse_document
+from sparsegate.cli.jsonl import DocumentLines, QueryLines, parse_document, parse_query
 from sparsegate.cli.options import IdType
 from sparsegate.cli.output import plain
 from sparsegate.cli.render import (
     aliases_table,
+    calibration_table,
     closing_table,
     collection_table,
     collections_table,
@@ -49,7 +52,9 @@ from sparsegate.cli.render import (
     search_table,
     snapshots_table,
     standing,
+    targets_met,
 )
+from sparsegate.cli.search import _summary
 
 
 @given(st.integers(0, 2**64 - 1) | st.text(min_size=1) | st.integers().map(str))
@@ -255,6 +260,72 @@ def test_a_collection_is_shown_in_plain_words() -> None:
     assert facts["payload indexes"] == "minutes (number), year (number, building)"
     assert facts["aliases"] == "now, then"
     assert facts["problem"] == "disk full"
+
+
+MEASURED = Calibration(
+    points=(
+        EffortPoint(0.3, 0.91, 0.89, 51_000.4, 0.12),
+        EffortPoint(0.625, 0.98, 0.97, 151_000.0, 0.25),
+        EffortPoint(1.0, 1.0, 1.0, 503_000.0, 0.5),
+    ),
+    limit=10,
+    queries=500,
+    confidence=0.95,
+    documents=200_000,
+    sequence=7,
+)
+
+
+def test_a_calibration_is_shown_by_effort() -> None:
+    shown = lines_of(calibration_table(MEASURED))
+    rows = [line.split() for line in shown if line[:1].isdigit()]
+    assert rows == [
+        ["0.3", "0.9100", "0.8900", "51,000", "0.120"],
+        ["0.625", "0.9800", "0.9700", "151,000", "0.250"],
+        ["1", "1.0000", "1.0000", "503,000", "0.500"],
+    ]
+    assert shown[1].split() == ["effort", "recall@10", "at", "least", "postings", "ms"]
+    assert "95% confidence" in " ".join(shown)
+    told = targets_met(MEASURED).plain
+    assert told == "Target recall → effort: 0.9 → 0.625, 0.95 → 0.625, 0.97 → 0.625, 0.99 → exact."
+    films = Collection("films", "m", "f", 10, 1, 3, 7, 1, 9, 0, calibration=MEASURED)
+    assert "500 queries, 10 hits each, 200,000 documents then" in " ".join(
+        lines_of(collection_table(films))
+    )
+
+
+def test_a_target_is_served_with_the_least_effort_that_surely_reaches_it() -> None:
+    efforts = [MEASURED.effort_for(target) for target in (0.5, 0.89, 0.9, 0.97, 0.98, 1.0)]
+    assert efforts == [0.3, 0.3, 0.625, 0.625, 1.0, 1.0]
+
+
+def test_what_was_missed_is_summed_up() -> None:
+    exact = found(Hit(1, 0.5, {}, None, None))
+    assert "approximate" not in _summary(exact)
+    rough = replace(exact, approximate=True, missed_score=12.34567, effort=0.625)
+    assert _summary(rough).endswith(
+        "; approximate, with effort 0.625: no missed document scores above 12.3457"
+    )
+
+
+def test_queries_are_read_line_by_line() -> None:
+    lines = [
+        b"a band on tour\n",
+        b"\n",
+        b' {"_id": "q1", "text": "a war"}\n',
+        b'{"vector": {"indices": [1], "values": [0.5]}, "text": "passed over"}',
+        b"{broken\n",
+        b'{"question": "x"}\n',
+        b"\xff\n",
+        "  ein Käse \r\n".encode(),
+    ]
+    queries = QueryLines(lines)
+    assert list(queries) == ["a band on tour", "a war", SparseVector([1], [0.5]), "ein Käse"]
+    assert list(queries.lines) == [1, 3, 4, 8]
+    assert {line: error.field for line, error in queries.errors.items()} == {5: "", 6: "", 7: ""}
+    with pytest.raises(InvalidArgument) as caught:
+        parse_query(b'{"text": 5}')
+    assert caught.value.field == "text"
 
 
 @pytest.mark.parametrize(

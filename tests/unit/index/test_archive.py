@@ -287,6 +287,7 @@ SOUND: dict[str, Any] = {"vocabulary": 12, "shards": 2, "keep_text": True}
         state("sequence", 4.0),
         state("next_number", 1),
         state("next_number", 2**70),
+        state("calibration", {"points": []}),
         lambda connection: connection.execute("UPDATE state SET value = '{'"),
         lambda connection: connection.execute("UPDATE state SET value = NULL"),
         lambda connection: connection.execute("DELETE FROM state"),

@@ -225,7 +225,8 @@ def test_documents_come_with_the_hits_on_demand(collection: Collection) -> None:
     assert [each.id for each in found.documents] == [hit.id for hit in found.hits] == [4, 3, 2]
     assert [oracle.content(each) for each in found.documents] == [model[key] for key in (4, 3, 2)]
     assert found.sequence == 5
-    assert found.postings_scored == 5
+    # Three in postings, and those of the same three documents and of two in the tail.
+    assert found.postings_scored == 8
     assert collection.search(sparse({1: 1.0}), SearchOptions(3)).documents == ()
     some = Selection(payload=True, include=frozenset({"n", "x"}))
     (first,) = collection.search(sparse({1: 1.0}), SearchOptions(1, select=some)).documents

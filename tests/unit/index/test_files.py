@@ -25,9 +25,11 @@ from sparsegate_server.index.files.manifest import (
     write_manifest,
 )
 from sparsegate_server.index.filter.column import Column
+from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import NO_BAR, Asked, Query, Scratch
+from sparsegate_server.index.part import NO_BAR, Query
+from sparsegate_server.index.scratch import scratch_for
 from sparsegate_server.index.segment import Details, Segment
 from sparsegate_server.index.segment_file import (
     damage,
@@ -196,7 +198,7 @@ def test_postings_of_an_unknown_kind_are_refused(
     written: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sparsegate_server.index.segment_file._POSTINGS", "vectors")
-    refused(written, "unknown kind 'impact8'")
+    refused(written, "unknown kind 'impact8-columns'")
 
 
 def test_every_truncation_is_refused(written: Path) -> None:
@@ -241,21 +243,20 @@ def test_no_flipped_bit_is_overlooked_and_none_leads_a_kernel_astray(
     assert opened_all_the_same > path.stat().st_size / 4
 
 
-SCRATCH = Scratch()
-
-
 def exercise(damaged: Segment) -> None:
     """All that a search does with a segment; whatever it finds, it stays inside of its arrays and
     leaves nothing behind for the next search."""
     terms = np.arange(VOCABULARY, dtype=np.uint32)
     weights = np.ones(VOCABULARY, np.float32)
-    query = Query(terms, weights, VOCABULARY, 5, np.uint64(1))
-    table = SCRATCH.table(VOCABULARY)
-    table[terms] = 1.0
-    asked = Asked(query, table, SCRATCH.accumulator)
-    damaged.search(asked, NO_BAR, None)
-    assert not SCRATCH.accumulator.any()
-    damaged.above(asked, NO_BAR, np.arange(damaged.rows, dtype=np.uint32))
+    every = np.arange(damaged.rows, dtype=np.uint32)
+    for effort in (1.0, 0.5):
+        for limit in (5, 500):
+            query = Query(terms, weights, VOCABULARY, limit, np.uint64(1), effort=effort)
+            damaged.search(query, NO_BAR, None)
+            damaged.search(query, np.float32(1), None)
+            damaged.search(query, NO_BAR, Mask.of(every[::2].tolist(), damaged.rows))
+    damaged.above(query, NO_BAR, every)
+    assert not any(array.any() for array in scratch_for(VOCABULARY))
     damaged.deaths.dead[3] = 1
     assert damaged.frequencies(terms, 1).shape == (VOCABULARY,)
     damaged.locate(Keys.of([b"\0" + bytes(7) + b"\7", b"\1"]), 1)
@@ -263,7 +264,6 @@ def exercise(damaged: Segment) -> None:
     damaged.sizes(np.arange(damaged.rows, dtype=np.uint32))
     damaged.vector(7)
     damaged.visible(1)
-    table[terms] = 0.0
 
 
 def test_a_write_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

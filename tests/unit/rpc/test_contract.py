@@ -17,7 +17,10 @@ RULE = b"\xba\x48"
 
 def messages() -> list[Descriptor]:
     pool = load_pool()
-    files = ("common", "filter", "snapshot", "encode", "collection", "document", "search", "model")
+    files = (
+        *("common", "filter", "snapshot", "encode", "effort"),
+        *("collection", "document", "search", "model"),
+    )
     return [
         message
         for name in files

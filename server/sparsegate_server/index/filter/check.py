@@ -34,15 +34,15 @@ def check(filter: Filter) -> None:
 
 def clauses(filter: Filter) -> Iterable[tuple[str, Condition]]:
     """Every condition with its place, as `should[2]`; those within are not walked."""
-    groups = {
-        "must": filter.must,
-        "should": filter.should,
-        "must_not": filter.must_not,
-        "min_should.conditions": filter.min_should.conditions if filter.min_should else (),
-    }
-    for name, conditions in groups.items():
-        for number, condition in enumerate(conditions):
-            yield f"{name}[{number}]", condition
+    for number, condition in enumerate(filter.must):
+        yield f"must[{number}]", condition
+    for number, condition in enumerate(filter.should):
+        yield f"should[{number}]", condition
+    for number, condition in enumerate(filter.must_not):
+        yield f"must_not[{number}]", condition
+    if filter.min_should:
+        for number, condition in enumerate(filter.min_should.conditions):
+            yield f"min_should.conditions[{number}]", condition
 
 
 def _check(filter: Filter, prefix: str, *, nested: bool) -> None:
@@ -74,10 +74,12 @@ def _check_condition(condition: Condition, place: str, *, nested: bool) -> None:
             _check_words(text, f"{place}.text")
         case Match(values=values) | Except(values=values):
             for number, value in enumerate(values):
-                _check_number(value, f"{place}.values[{number}]")
+                if _is_nan(value):
+                    raise _nan(f"{place}.values[{number}]")
         case Range() | TimeRange():
             for name in ("gt", "gte", "lt", "lte"):
-                _check_number(getattr(condition, name), f"{place}.{name}")
+                if _is_nan(getattr(condition, name)):
+                    raise _nan(f"{place}.{name}")
         case Nested(filter=inner):
             _check(inner, f"{place}.filter.", nested=True)
     return None
@@ -101,6 +103,9 @@ def _check_words(text: str, place: str) -> None:
         )
 
 
-def _check_number(value: object, place: str) -> None:
-    if isinstance(value, float) and math.isnan(value):
-        raise InvalidFilter("NaN is neither equal to a number nor a bound", field=place)
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _nan(place: str) -> InvalidFilter:
+    return InvalidFilter("NaN is neither equal to a number nor a bound", field=place)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import chain
+from operator import or_
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
 
 from sparsegate_server.filters import (
     Contains,
@@ -28,6 +29,7 @@ from sparsegate_server.index.filter import bitmaps
 from sparsegate_server.index.filter.gather import Gatherer
 from sparsegate_server.index.filter.kinds import DERIVED, OF_STRINGS, POINT_TYPES, keys_of
 from sparsegate_server.index.filter.logic import Bounds
+from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.filter.points import Point, Points, number_point, time_point
 from sparsegate_server.index.filter.stored import Arrays, required
 from sparsegate_server.index.filter.terms import Terms
@@ -54,9 +56,9 @@ class Column:
 
     kind: FieldKind
     rows: int
-    null: BitMap
-    empty: BitMap
-    other: BitMap
+    null: Mask
+    empty: Mask
+    other: Mask
     values: Terms | Points
 
     @classmethod
@@ -74,7 +76,14 @@ class Column:
                 empty.append(row)
             elif not values.add(row, present):
                 other.append(row)
-        return cls(kind, rows, BitMap(null), BitMap(empty), BitMap(other), values.gathered())
+        return cls(
+            kind,
+            rows,
+            Mask.of(null, rows),
+            Mask.of(empty, rows),
+            Mask.of(other, rows),
+            values.gathered(rows),
+        )
 
     @classmethod
     def merged(
@@ -91,10 +100,10 @@ class Column:
         if len(kinds) != 1:
             raise ValueError(f"columns of one kind merge, not of {sorted(kinds)}")
 
-        def united(parts: Iterable[BitMap]) -> BitMap:
-            return BitMap.union(
-                *(bitmaps.moved(*each) for each in zip(parts, destinations, strict=True))
-            )
+        def united(parts: Iterable[Mask]) -> Mask:
+            moved = [target[each.rows()] for each, target in zip(parts, destinations, strict=True)]
+            targets = np.concatenate(moved)
+            return Mask.of(targets[targets >= 0], rows)
 
         return cls(
             columns[0].kind,
@@ -102,15 +111,15 @@ class Column:
             united(each.null for each in columns),
             united(each.empty for each in columns),
             united(each.other for each in columns),
-            _merged([each.values for each in columns], destinations),
+            _merged([each.values for each in columns], destinations, rows),
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but kind and rows as named one-dimensional arrays, to be stored."""
         return {
-            "null": bitmaps.packed(self.null),
-            "empty": bitmaps.packed(self.empty),
-            "other": bitmaps.packed(self.other),
+            "null": bitmaps.packed(self.null.bitmap()),
+            "empty": bitmaps.packed(self.empty.bitmap()),
+            "other": bitmaps.packed(self.other.bitmap()),
             **self.values.arrays(),
         }
 
@@ -122,14 +131,17 @@ class Column:
             ValueError: the arrays are not those of such a column.
         """
 
-        def noted(name: str) -> BitMap:
+        def noted(name: str) -> Mask:
             found = bitmaps.unpacked(required(arrays, name, np.uint8))
             if found and found.max() >= rows:
                 raise ValueError(f"bitmap {name} has row {found.max()} of {rows} rows")
-            return found
+            return Mask.of_bitmap(found, rows)
 
-        dtypes = POINT_TYPES.get(kind)
-        values = Points.from_arrays(dtypes, arrays) if dtypes else Terms.from_arrays(arrays)
+        values: Terms | Points
+        if dtypes := POINT_TYPES.get(kind):
+            values = Points.from_arrays(dtypes, arrays, rows)
+        else:
+            values = Terms.from_arrays(arrays, rows)
         return cls(kind, rows, noted("null"), noted("empty"), noted("other"), values)
 
     def bounds(self, condition: FieldCondition) -> Bounds:
@@ -153,7 +165,7 @@ class Column:
         hidden = strings and self.kind in OF_STRINGS
         return Bounds.at_most(self._present() if hidden else self.other)
 
-    def _told(self, condition: FieldCondition) -> BitMap | None:
+    def _told(self, condition: FieldCondition) -> Mask | None:
         """The rows that match, if the kind covers just what the condition looks for."""
         match self.kind, condition:
             case _, IsNull():
@@ -171,15 +183,17 @@ class Column:
     def _equal(self, wanted: Sequence[MatchValue]) -> Bounds:
         covered, all_covered = self._covered(wanted)
         if self.kind is FieldKind.TEXT:
-            found = BitMap.union(BitMap(), *map(self._with_words, covered))
+            found = reduce(or_, map(self._with_words, covered), Mask.none(self.rows))
         else:
             found = self.values.with_any(chain.from_iterable(covered))
         upper = found if all_covered else found | self.other
+        if upper is found and self.kind not in DERIVED:
+            return Bounds.exactly(found)
         return Bounds.at_most(upper) if self.kind in DERIVED else Bounds(found, upper)
 
     def _unequal(self, barred: Sequence[MatchValue]) -> Bounds:
         covered, all_covered = self._covered(barred)
-        other = self.other if all_covered else BitMap()
+        other = self.other if all_covered else Mask.none(self.rows)
         if self.kind not in DERIVED:
             found = self.values.with_others(chain.from_iterable(covered))
             upper = found | self.other
@@ -193,23 +207,23 @@ class Column:
         covered = [each for each in keys if each is not None]
         return covered, len(covered) == len(keys)
 
-    def _with_words(self, words: Collection[str]) -> BitMap:
+    def _with_words(self, words: Collection[str]) -> Mask:
         """The rows whose strings hold all of `words`, be there none."""
         assert isinstance(self.values, Terms)
         return self.values.with_all(words) if words else self._present()
 
-    def _within(self, bounds: Range | TimeRange, point: Callable[[Any], Point]) -> BitMap:
+    def _within(self, bounds: Range | TimeRange, point: Callable[[Any], Point]) -> Mask:
         assert isinstance(self.values, Points)
         return self.values.within(bounds, point)
 
-    def _present(self) -> BitMap:
+    def _present(self) -> Mask:
         """The rows that hold a value which is not null."""
-        return self.empty.flip(0, self.rows)
+        return ~self.empty
 
 
 def _merged(
-    parts: Sequence[Terms | Points], destinations: Sequence[NDArray[np.int64]]
+    parts: Sequence[Terms | Points], destinations: Sequence[NDArray[np.int64]], rows: int
 ) -> Terms | Points:
     if terms := [each for each in parts if isinstance(each, Terms)]:
-        return Terms.merged(terms, destinations)
-    return Points.merged([each for each in parts if isinstance(each, Points)], destinations)
+        return Terms.merged(terms, destinations, rows)
+    return Points.merged([each for each in parts if isinstance(each, Points)], destinations, rows)

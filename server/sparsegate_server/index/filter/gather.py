@@ -37,8 +37,8 @@ class Gatherer:
                 self._rows.append(row)
         return covered
 
-    def gathered(self) -> Terms | Points:
-        """All values taken so far, in the form that suits the kind."""
+    def gathered(self, size: int) -> Terms | Points:
+        """All values taken so far from `size` rows, in the form that suits the kind."""
         numbers = np.frombuffer(self._numbers, np.uint32)
         rows = np.frombuffer(self._rows, np.uint32)
         if dtypes := POINT_TYPES.get(self._kind):
@@ -47,9 +47,9 @@ class Gatherer:
                 np.array([point[place] for point in points], dtype)
                 for place, dtype in enumerate(dtypes)
             ]
-            return Points.of([part[numbers] for part in parts], rows)
+            return Points.of([part[numbers] for part in parts], rows, size)
         terms = [encoded(str(key)) for key in self._known]
         order = sorted(range(len(terms)), key=terms.__getitem__)
         rank = np.empty(len(terms), np.int64)
         rank[order] = np.arange(len(terms))
-        return Terms.of(Keys.of([terms[number] for number in order]), rank[numbers], rows)
+        return Terms.of(Keys.of([terms[number] for number in order]), rank[numbers], rows, size)

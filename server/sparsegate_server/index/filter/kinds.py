@@ -59,13 +59,15 @@ def keys_of(kind: FieldKind, value: Any) -> Collection[Key] | None:
 
 def answers(kind: FieldKind, condition: Condition) -> bool:
     """Whether an index of that kind knows of every value that the condition looks for."""
-    match kind, condition:
-        case _, IsNull() | IsEmpty():
-            return True
-        case FieldKind.TEXT, MatchText() | Contains():
-            return True
-        case (FieldKind.NUMBER, Range()) | (FieldKind.DATETIME, TimeRange()):
-            return True
-        case _, Match(values=values) | Except(values=values):
+    match condition:
+        case Match(values=values) | Except(values=values):
             return kind not in DERIVED and all(keys_of(kind, each) is not None for each in values)
+        case Range():
+            return kind is FieldKind.NUMBER
+        case TimeRange():
+            return kind is FieldKind.DATETIME
+        case MatchText() | Contains():
+            return kind is FieldKind.TEXT
+        case IsNull() | IsEmpty():
+            return True
     return False

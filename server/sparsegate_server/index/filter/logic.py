@@ -5,36 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from pyroaring import BitMap
-
-from sparsegate_server.index.filter.bitmaps import numbers_of, of_numbers
+from sparsegate_server.index.filter.mask import Mask, in_at_least
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The rows that match lie between two sets. Bitmaps are shared: never change one in place.
+    """The rows that match lie between two sets.
 
     Attributes:
         lower: rows that surely match, all of them in `upper`.
         upper: rows that may match.
     """
 
-    lower: BitMap
-    upper: BitMap
+    lower: Mask
+    upper: Mask
 
     @classmethod
-    def exactly(cls, rows: BitMap) -> Bounds:
+    def exactly(cls, rows: Mask) -> Bounds:
         return cls(rows, rows)
 
     @classmethod
-    def at_most(cls, rows: BitMap) -> Bounds:
-        return cls(BitMap(), rows)
+    def at_most(cls, rows: Mask) -> Bounds:
+        return cls(Mask.none(rows.size), rows)
 
     @property
     def exact(self) -> bool:
         """Whether nothing is left to be looked up in the documents."""
-        return self.lower is self.upper or len(self.lower) == len(self.upper)
+        return self.lower is self.upper or self.lower.count == self.upper.count
 
     def __and__(self, other: Bounds) -> Bounds:
         if self.exact and other.exact:
@@ -55,14 +52,7 @@ class Bounds:
 
 def at_least(count: int, parts: Sequence[Bounds], rows: int) -> Bounds:
     """The rows, below `rows`, that match at least `count` of the parts."""
-    upper = _in_at_least(count, [each.upper for each in parts], rows)
+    upper = in_at_least(count, [each.upper for each in parts], rows)
     if all(each.exact for each in parts):
         return Bounds.exactly(upper)
-    return Bounds(_in_at_least(count, [each.lower for each in parts], rows), upper)
-
-
-def _in_at_least(count: int, parts: Sequence[BitMap], rows: int) -> BitMap:
-    held = np.zeros(rows, np.uint32)
-    for each in parts:
-        held[numbers_of(each)] += 1
-    return of_numbers(np.flatnonzero(held >= count).astype(np.uint32))
+    return Bounds(in_at_least(count, [each.lower for each in parts], rows), upper)

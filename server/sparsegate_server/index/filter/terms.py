@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
 
 from sparsegate_server.index import kernels
-from sparsegate_server.index.filter.bitmaps import Bitmaps, of_numbers, outside
+from sparsegate_server.index.filter.bitmaps import Bitmaps, of_numbers
+from sparsegate_server.index.filter.held import Held, holding_others
+from sparsegate_server.index.filter.mask import Mask, blank
 from sparsegate_server.index.filter.stored import Arrays, require_length, require_offsets, required
 from sparsegate_server.index.keys import Keys
 
@@ -19,11 +21,12 @@ HEAVY: Final = 1024
 """A term of so many rows has a bitmap as well, which is read faster than its postings."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Terms:
-    """Distinct terms in byte order, each with its rows.
+    """Distinct terms in byte order, each with its rows. Nothing changes once it is made.
 
     Attributes:
+        size: how many rows there are, those without a term included.
         keys: the terms in UTF-8.
         starts: int64 [terms + 1], term i has `rows[starts[i]:starts[i + 1]]`.
         rows: uint32, strictly ascending in each term.
@@ -31,14 +34,17 @@ class Terms:
         bitmaps: parallel to `heavy`.
     """
 
+    size: int
     keys: Keys
     starts: NDArray[np.int64]
     rows: NDArray[np.uint32]
     heavy: NDArray[np.int64]
     bitmaps: Bitmaps
+    # Found out when it is first asked for; who does so at the same time finds out the same.
+    _held: Held | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, keys: Keys, numbers: NDArray[Any], rows: NDArray[Any]) -> Terms:
+    def of(cls, keys: Keys, numbers: NDArray[Any], rows: NDArray[Any], size: int) -> Terms:
         """Terms from pairs of a key's number and a row, in any order, repeated or not.
 
         Args:
@@ -54,10 +60,12 @@ class Terms:
         starts = np.append(heads, len(rows)).astype(np.int64)
         heavy = np.flatnonzero(np.diff(starts) >= HEAVY)
         bitmaps = Bitmaps.of([of_numbers(rows[starts[n] : starts[n + 1]]) for n in heavy.tolist()])
-        return cls(keys.take(numbers[heads]), starts, rows, heavy, bitmaps)
+        return cls(size, keys.take(numbers[heads]), starts, rows, heavy, bitmaps)
 
     @classmethod
-    def merged(cls, parts: Sequence[Terms], destinations: Sequence[NDArray[np.int64]]) -> Terms:
+    def merged(
+        cls, parts: Sequence[Terms], destinations: Sequence[NDArray[np.int64]], size: int
+    ) -> Terms:
         """The terms of several parts, their rows moved to `destinations`, -1 left out."""
         keys, numbers = _united([part.keys for part in parts])
         moved = [target[part.rows] for part, target in zip(parts, destinations, strict=True)]
@@ -66,10 +74,10 @@ class Terms:
         ]
         rows = np.concatenate(moved)
         kept = rows >= 0
-        return cls.of(keys, np.concatenate(spread)[kept], rows[kept])
+        return cls.of(keys, np.concatenate(spread)[kept], rows[kept], size)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All there is, as named one-dimensional arrays."""
+        """All but the size, as named one-dimensional arrays."""
         return {
             "terms": self.keys.blob,
             "term_offsets": self.keys.offsets,
@@ -81,7 +89,7 @@ class Terms:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays) -> Terms:
+    def from_arrays(cls, arrays: Arrays, size: int) -> Terms:
         """The inverse of `arrays`; nothing is copied.
 
         Raises:
@@ -101,50 +109,68 @@ class Terms:
         require_length("bitmap_offsets", packed_offsets, len(heavy) + 1)
         if (np.diff(heavy, prepend=-1, append=len(starts) - 1) <= 0).any():
             raise ValueError(f"array heavy does not name some of {len(starts) - 1} terms in order")
-        return cls(Keys(blob, offsets), starts, rows, heavy, Bitmaps(packed, packed_offsets))
+        return cls(size, Keys(blob, offsets), starts, rows, heavy, Bitmaps(packed, packed_offsets))
 
-    def with_any(self, terms: Iterable[str]) -> BitMap:
-        """The rows that hold one of `terms`."""
-        numbers = self._numbers(terms)
-        heavy = np.isin(numbers, self.heavy)
-        light = [self.rows[start:stop] for start, stop in self._spans(numbers[~heavy])]
-        found = of_numbers(np.concatenate([np.empty(0, np.uint32), *light]))
-        for number in numbers[heavy].tolist():
-            found |= self._with(number)
-        return found
+    def with_any(self, terms: Iterable[str]) -> Mask:
+        """The rows that hold one of `terms`.
 
-    def with_all(self, terms: Iterable[str]) -> BitMap:
+        Raises:
+            ValueError: what is stored leads beyond the rows, here and in the other methods.
+        """
+        return self._with(self._places(terms))
+
+    def with_all(self, terms: Iterable[str]) -> Mask:
         """The rows that hold every one of `terms`, of which there must be one."""
         wanted = set(terms)
         numbers = self._numbers(wanted)
         if len(numbers) < len(wanted):
-            return BitMap()
+            return Mask.none(self.size)
         rarest_first = numbers[np.argsort(self.starts[numbers + 1] - self.starts[numbers])]
-        found = self._with(int(rarest_first[0]))
-        for number in rarest_first[1:].tolist():
+        found = self._with(rarest_first[:1])
+        for place in range(1, len(rarest_first)):
             if not found:
                 break
-            found &= self._with(number)
+            found &= self._with(rarest_first[place : place + 1])
         return found
 
-    def with_others(self, terms: Iterable[str]) -> BitMap:
+    def with_others(self, terms: Iterable[str]) -> Mask:
         """The rows that hold a term which is none of `terms`."""
-        return outside(self.rows, self._spans(self._numbers(terms)))
+        if self._held is None:
+            self._held = Held.of(self.rows, self.size)
+        numbers = self._numbers(terms)
+        return holding_others(self._held, self.rows, self._spans(numbers), self._with(numbers))
 
     def _numbers(self, terms: Iterable[str]) -> NDArray[np.int64]:
         """The numbers of those terms that are here, ascending."""
-        found = self.keys.find(Keys.of(sorted({encoded(term) for term in terms})))
+        found = self._places(terms)
         return found[found >= 0]
+
+    def _places(self, terms: Iterable[str]) -> NDArray[np.int64]:
+        """The numbers of the distinct terms in byte order, or -1 for one that is not here."""
+        wanted = sorted({encoded(term) for term in terms})
+        # As `Keys.of` does, but it is made for many keys, and here there is one as a rule.
+        blob = np.frombuffer(b"".join(wanted), np.uint8)
+        offsets = np.array([0, *accumulate(map(len, wanted))], np.int64)
+        return kernels.find_keys(self.keys.blob, self.keys.offsets, blob, offsets)
 
     def _spans(self, numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
         starts, stops = self.starts[numbers].tolist(), self.starts[numbers + 1].tolist()
         return list(zip(starts, stops, strict=True))
 
-    def _with(self, number: int) -> BitMap:
-        place = int(np.searchsorted(self.heavy, number))
-        if place < len(self.heavy) and self.heavy[place] == number:
-            return self.bitmaps[place]
-        return of_numbers(self.rows[self.starts[number] : self.starts[number + 1]])
+    def _with(self, numbers: NDArray[np.int64]) -> Mask:
+        """The rows that hold one of the terms of these numbers; -1 is none."""
+        words = blank(self.size)
+        count = kernels.add_terms(
+            numbers,
+            self.starts,
+            self.rows,
+            self.heavy,
+            self.bitmaps.blob,
+            self.bitmaps.offsets,
+            self.size,
+            words,
+        )
+        return Mask.filled(words, count, self.size)
 
 
 def encoded(term: str) -> bytes:

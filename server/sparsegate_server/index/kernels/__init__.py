@@ -3,9 +3,26 @@
 Importing this package declares every kernel, so that `warm_up` finds them all.
 """
 
+from sparsegate_server.index.kernels.bounds import MOST_TERMS
 from sparsegate_server.index.kernels.frequencies import document_frequencies
-from sparsegate_server.index.kernels.keys import find_keys, lower_bounds, merge_order
-from sparsegate_server.index.kernels.postings import invert
+from sparsegate_server.index.kernels.keys import find_keys, lower_bounds, merge_order, read_integers
+from sparsegate_server.index.kernels.masks import (
+    NO_BUCKET,
+    add_rows,
+    add_span,
+    add_terms,
+    both,
+    count_bits,
+    either,
+    fill_buckets,
+    held,
+    list_rows,
+    tallied,
+    tally,
+    without,
+)
+from sparsegate_server.index.kernels.points import number_place, time_place
+from sparsegate_server.index.kernels.postings import invert, measure
 from sparsegate_server.index.kernels.registry import warm_up
 from sparsegate_server.index.kernels.rows import (
     BAD_WEIGHT,
@@ -18,24 +35,43 @@ from sparsegate_server.index.kernels.rows import (
 from sparsegate_server.index.kernels.score import scan_rows
 from sparsegate_server.index.kernels.segment_search import search_segment
 from sparsegate_server.index.kernels.wal import scan_wal
-from sparsegate_server.index.kernels.windows import BLOCKS, WINDOW
+from sparsegate_server.index.kernels.windows import BLOCK, BLOCKS, WINDOW
 
 __all__ = [
     "BAD_WEIGHT",
+    "BLOCK",
     "BLOCKS",
+    "MOST_TERMS",
+    "NO_BUCKET",
     "UNKNOWN_TERM",
     "UNSORTED",
     "WINDOW",
+    "add_rows",
+    "add_span",
+    "add_terms",
+    "both",
     "check_rows",
+    "count_bits",
     "document_frequencies",
+    "either",
+    "fill_buckets",
     "find_keys",
+    "held",
     "invert",
+    "list_rows",
     "lower_bounds",
+    "measure",
     "merge_order",
+    "number_place",
     "place_rows",
+    "read_integers",
     "scan_rows",
     "scan_wal",
     "search_segment",
+    "tallied",
+    "tally",
+    "time_place",
     "visible_rows",
     "warm_up",
+    "without",
 ]

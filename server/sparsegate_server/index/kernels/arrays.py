@@ -22,7 +22,11 @@ F64 = _read_only(types.float64)
 TERMS = (U16, U32)
 TERMS_OUT = (types.uint16[::1], types.uint32[::1])
 
+U8_OUT = types.uint8[::1]
+U16_OUT = types.uint16[::1]
 U32_OUT = types.uint32[::1]
+I32_OUT = types.int32[::1]
 I64_OUT = types.int64[::1]
+U64_OUT = types.uint64[::1]
 F32_OUT = types.float32[::1]
 F64_OUT = types.float64[::1]

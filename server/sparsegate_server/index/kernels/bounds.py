@@ -1,22 +1,65 @@
-"""Upper bounds on the scores of a window's documents, in integers.
+"""Upper bounds on the scores of a window's documents, in integers of 16 bits.
 
-An impact of `n` steps of a term's `scale` is at least the stored weight. With `factor` chosen so
-that nothing overflows, each query term gets the coefficient c = ⌈query weight · scale · factor⌉.
-Then Σ c · n, an exact sum of integers, is at least factor · score. So a document whose sum lies
-below factor · bar cannot score above `bar`; all others are scored by the definition.
+An impact of `n` steps of a term's `scale` is at least the stored weight, so that the sum of query
+weight · scale · n over the terms of a document is at least its score. The sum is taken in integers:
+a term gets a coefficient c, and what a posting adds is ⌈c · n / 256⌉. With `factor` chosen so that
+c / 256 ≥ factor · query weight · scale, the sum of what is added is at least factor · score. So a
+document whose sum lies below factor · bar cannot score above `bar`; all others are scored by the
+definition. What is added is never zero, so that a sum is zero only where no term is shared.
+
+The coefficients fill the 16 bits as far as the block maxima allow: no document's sum can pass the
+greatest sum of its block, which is computed first, in 32 bits.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.registry import helper
-from sparsegate_server.index.kernels.windows import BLOCKS, WINDOW
+from sparsegate_server.index.kernels.registry import helper, signed
+from sparsegate_server.index.kernels.windows import BLOCKS
+
+MOST_TERMS = 8192
+"""Terms of a query: rounding up can add one to a sum for each, and half of all 16 bits must be left
+for the rest. No more than the terms of a long document; beyond, documents are scored one by one."""
+
+_BLOCKS = np.uint64(BLOCKS)
+"""Unsigned: a signed place might count from the end, which keeps loops from being vectorised."""
 
 _MOST = 2**32 - 1
+_MOST_SUM = 2**16 - 1
 _SLACK = 1e-9
 """Far above the relative error of a sum of up to 2^20 float64 products, far below a step."""
+
+
+class Lists(NamedTuple):
+    """The postings of a segment, as `Postings` describes them."""
+
+    terms: NDArray[np.uint32]
+    ranges: NDArray[np.int64]
+    local_ids: NDArray[np.uint16]
+    impacts: NDArray[np.uint8]
+    scales: NDArray[np.float32]
+    blocks: NDArray[np.int32]
+    block_maxima: NDArray[np.uint8]
+    columns: NDArray[np.int64]
+    dense: NDArray[np.uint8]
+
+
+class Scaled(NamedTuple):
+    """A query in the integers of one window.
+
+    Attributes:
+        places: int64 [terms of the query], each term's entry of the window's dictionary, or -1.
+        coefficients: uint32, parallel to `places`, c of each term that has an entry.
+        bounds: uint32 [BLOCKS], the greatest sum that a document of each block can have.
+    """
+
+    places: NDArray[np.int64]
+    coefficients: NDArray[np.uint32]
+    bounds: NDArray[np.uint32]
 
 
 @helper
@@ -35,99 +78,95 @@ def find_term(terms: NDArray[np.uint32], start: int, stop: int, wanted: int) -> 
 
 
 @helper
+def greatest(bounds: NDArray[np.uint32]) -> int:
+    """The greatest of all blocks' bounds."""
+    most = np.uint32(0)
+    for block in range(_BLOCKS):
+        most = max(most, bounds[block])
+    return signed(most)
+
+
+@helper
 def scale_query(
     query_terms: NDArray[np.uint32],
     query_weights: NDArray[np.float32],
-    terms: NDArray[np.uint32],
-    scales: NDArray[np.float32],
-    first_term: int,
-    last_term: int,
-    places: NDArray[np.int64],
-    coefficients: NDArray[np.uint32],
+    lists: Lists,
+    first_entry: int,
+    last_entry: int,
+    most: float,
+    scaled: Scaled,
 ) -> float:
-    """Looks the query's terms up in a window's dictionary.
+    """Looks the query's terms up in a window's dictionary and fills `scaled`.
 
     Args:
-        places: gets each term's entry of the dictionary, or -1.
-        coefficients: gets c of each term that has one.
+        most: the factor must not be above it, so that several windows can have one.
 
     Returns:
         `factor`, or 0 if the window has none of the terms.
     """
+    places, coefficients = scaled.places, scaled.coefficients
     total = 0.0
+    present = 0
+    start = first_entry
     for number in range(len(query_terms)):
-        at = find_term(terms, first_term, last_term, query_terms[number])
+        at = find_term(lists.terms, start, last_entry, query_terms[number])
         places[number] = at
         if at >= 0:
-            total += np.float64(query_weights[number]) * np.float64(scales[at])
-    if total == 0.0:
+            start = at
+            present += 1
+            total += np.float64(query_weights[number]) * np.float64(lists.scales[at])
+    # Nothing was found, or a file is damaged.
+    if not 0.0 < total < np.inf:
         return 0.0
-    factor = (_MOST - 256.0 * len(query_terms)) / (255.0 * total) * (1.0 - _SLACK)
+    wide = (_MOST - 256.0 * present) / (255.0 * total) * (1.0 - _SLACK)
     for number in range(len(query_terms)):
         if places[number] >= 0:
-            weight = np.float64(query_weights[number]) * np.float64(scales[places[number]])
-            coefficients[number] = np.uint32(np.ceil(weight * factor * (1.0 + _SLACK / 16)))
+            weight = np.float64(query_weights[number]) * np.float64(lists.scales[places[number]])
+            coefficients[number] = np.uint32(np.ceil(weight * wide * (1.0 + _SLACK / 16)))
+    bound_blocks(scaled, lists, scaled.bounds)
+    # From 32 bits to 16: what rounding adds to a coefficient and to a posting has its room, too.
+    narrowing = 256.0 * (_MOST_SUM - 2 * present) / max(greatest(scaled.bounds), 1)
+    factor = min(float(wide * narrowing / 256.0 * (1.0 - _SLACK)), most)
+    narrowing = factor * 256.0 / wide * (1.0 + _SLACK)
+    for number in range(len(query_terms)):
+        if places[number] >= 0:
+            coefficients[number] = np.uint32(np.ceil(coefficients[number] * narrowing))
+    for block in range(_BLOCKS):
+        scaled.bounds[block] = np.uint32(
+            np.ceil(scaled.bounds[block] * narrowing / 256.0) + 2 * present
+        )
     return factor
 
 
 @helper
-def cut_of(bar: np.float32, factor: float) -> float:
-    """A document whose bound lies below this does not score above `bar`."""
-    return float(max(1.0, np.floor(np.float64(bar) * factor * (1.0 - _SLACK))))
+def cut_of(bar: np.float32, factor: float) -> int:
+    """A document whose sum lies below this does not score above `bar`; at least 1."""
+    return max(1, int(min(np.floor(np.float64(bar) * factor * (1.0 - _SLACK)), 2.0**31)))
 
 
 @helper
-def bound_blocks(
-    places: NDArray[np.int64],
-    coefficients: NDArray[np.uint32],
-    blocks: NDArray[np.int32],
-    maxima: NDArray[np.uint8],
-    bounds: NDArray[np.uint32],
-) -> None:
-    """Fills `bounds` with the greatest bound that a document of each block can have."""
+def bound_blocks(scaled: Scaled, lists: Lists, bounds: NDArray[np.uint32]) -> None:
+    """Fills `bounds` with the sum of coefficient · block maximum over all terms of a window."""
     bounds[:] = 0
-    for number in range(len(places)):
-        at = places[number]
+    for number in range(len(scaled.places)):
+        at = scaled.places[number]
         if at < 0:
             continue
-        coefficient = coefficients[number]
-        if blocks[at] < 0:
-            for block in range(BLOCKS):
+        coefficient = scaled.coefficients[number]
+        if lists.blocks[at] < 0:
+            for block in range(_BLOCKS):
                 bounds[block] += coefficient * np.uint32(255)
         else:
-            start = np.int64(blocks[at]) * BLOCKS
-            for block in range(BLOCKS):
-                bounds[block] += coefficient * np.uint32(maxima[start + block])
+            start = np.uint64(lists.blocks[at]) * _BLOCKS
+            for block in range(_BLOCKS):
+                bounds[block] += coefficient * np.uint32(lists.block_maxima[start + block])
 
 
 @helper
-def accumulate(
-    places: NDArray[np.int64],
-    coefficients: NDArray[np.uint32],
-    ranges: NDArray[np.int64],
-    local_ids: NDArray[np.uint16],
-    impacts: NDArray[np.uint8],
-    documents: int,
-    accumulator: NDArray[np.uint32],
-) -> int:
-    """Adds every posting of the query's terms to `accumulator`; returns how many there were.
-
-    Args:
-        documents: of the window.
-    """
-    scored = 0
-    for number in range(len(places)):
-        at = places[number]
-        if at < 0:
-            continue
-        coefficient = coefficients[number]
-        if documents == WINDOW:
-            for posting in range(ranges[at], ranges[at + 1]):
-                accumulator[local_ids[posting]] += coefficient * np.uint32(impacts[posting])
-        else:
-            for posting in range(ranges[at], ranges[at + 1]):
-                # Holds unless a file is damaged; then nothing must be left for other searches.
-                if local_ids[posting] < documents:
-                    accumulator[local_ids[posting]] += coefficient * np.uint32(impacts[posting])
-        scored += ranges[at + 1] - ranges[at]
-    return scored
+def add_bounds(at: int, coefficient: np.uint32, lists: Lists, bounds: NDArray[np.uint32]) -> None:
+    """Adds to `bounds` the most that one term can add to a document of each block. The term must
+    have block maxima."""
+    start = np.uint64(lists.blocks[at]) * _BLOCKS
+    for block in range(_BLOCKS):
+        impact = np.uint32(lists.block_maxima[start + block])
+        bounds[block] += (coefficient * impact + np.uint32(255)) >> np.uint32(8)

@@ -6,19 +6,21 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.arrays import I64, U16, U32, U64
+from sparsegate_server.index.kernels.arrays import I64, U8, U16, U32, U64
 from sparsegate_server.index.kernels.bounds import find_term
 from sparsegate_server.index.kernels.registry import kernel
 from sparsegate_server.index.kernels.windows import WINDOW
 
 
-@kernel(U32, I64, U32, I64, U16, U64, U64, types.uint64, types.boolean)
+@kernel(U32, I64, U32, I64, U16, I64, U8, U64, U64, types.uint64, types.boolean)
 def document_frequencies(
     query_terms: NDArray[np.uint32],
     window_terms: NDArray[np.int64],
     terms: NDArray[np.uint32],
     ranges: NDArray[np.int64],
     local_ids: NDArray[np.uint16],
+    columns: NDArray[np.int64],
+    dense: NDArray[np.uint8],
     born: NDArray[np.uint64],
     dead: NDArray[np.uint64],
     sequence: np.uint64,
@@ -33,6 +35,12 @@ def document_frequencies(
                 terms, window_terms[window], window_terms[window + 1], query_terms[number]
             )
             if at < 0:
+                continue
+            if columns[at] >= 0:
+                for local in range(min(WINDOW, len(born) - first_row)):
+                    row = first_row + local
+                    alive = all_visible or born[row] <= sequence < dead[row]
+                    counts[number] += dense[columns[at] + local] > 0 and alive
                 continue
             if all_visible:
                 counts[number] += ranges[at + 1] - ranges[at]

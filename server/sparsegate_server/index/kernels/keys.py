@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.arrays import I64, U8
+from sparsegate_server.index.kernels.arrays import I64, U8, U32, U64_OUT
 from sparsegate_server.index.kernels.registry import helper, kernel
+
+_INTEGER_BYTES = 9
+"""A zero and eight bytes, the most significant first."""
 
 
 @helper
@@ -97,3 +100,23 @@ def merge_order(
         order[place] = heads[best]
         heads[best] += 1
     return order
+
+
+@kernel(U8, I64, U32, U64_OUT)
+def read_integers(
+    blob: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    rows: NDArray[np.uint32],
+    integers: NDArray[np.uint64],
+) -> bool:
+    """Fills `integers` with those that the keys of `rows` stand for, see `index.ids`. Returns
+    whether all of these keys stand for integers."""
+    for number in range(len(rows)):
+        start = offsets[rows[number]]
+        if offsets[rows[number] + 1] - start != _INTEGER_BYTES or blob[start] != 0:
+            return False
+        value = np.uint64(0)
+        for at in range(start + 1, start + _INTEGER_BYTES):
+            value = value << np.uint64(8) | np.uint64(blob[at])
+        integers[number] = value
+    return True

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numba
+import numpy as np
 
 from sparsegate_server.settings import cache_home
 
@@ -57,8 +58,19 @@ def _signatures(argument_types: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
 
 
 def helper(function: _Function) -> _Function:
-    """Declares a function that only kernels call; it is compiled into each of them."""
-    return cast(_Function, numba.njit(nogil=True)(function))
+    """Declares a function that only kernels call; it is compiled into each of them.
+
+    It cannot allocate, and counts no references to the arrays that it is given: a helper that is
+    called once a document would spend more on atomic counters than on its work.
+    """
+    declare: Any = numba.njit
+    return cast(_Function, declare(nogil=True, _nrt=False)(function))
+
+
+@helper
+def signed(value: Any) -> int:
+    """An integer of any kind as an int64: with an unsigned one, Numba would go on in floats."""
+    return int(np.int64(value))
 
 
 def warm_up() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -11,46 +11,134 @@ from numpy.typing import NDArray
 from sparsegate_server.index.kernels.arrays import (
     F32,
     F32_OUT,
-    F64,
+    F64_OUT,
     I64,
     TERMS,
+    U8_OUT,
     U32,
     U32_OUT,
     U64,
 )
+from sparsegate_server.index.kernels.lanes import prefetch
 from sparsegate_server.index.kernels.registry import helper, kernel
+
+PIECE = 1024
+"""Terms of a document that are looked up before the weights of those found are added."""
+
+_AHEAD = 6
+_LINE = 64
+
+
+class Vectors(NamedTuple):
+    """Forward vectors as compressed sparse rows: int64 [n + 1], uint16 or uint32, float32."""
+
+    indptr: NDArray[np.int64]
+    terms: NDArray[Any]
+    weights: NDArray[np.float32]
+
+
+class Spread(NamedTuple):
+    """A query by term id, all zero between searches.
+
+    Attributes:
+        weights: float64 [more than the vocabulary], 0 where the query has no such term.
+        member: uint8, as long, 1 where it has.
+        found: int64 [PIECE + 1], work space.
+    """
+
+    weights: NDArray[np.float64]
+    member: NDArray[np.uint8]
+    found: NDArray[np.int64]
 
 
 @helper
-def score_of(
-    row: int,
-    indptr: NDArray[np.int64],
-    terms: NDArray[Any],
-    weights: NDArray[np.float32],
-    table: NDArray[np.float64],
-) -> float:
+def spread_out(
+    spread: Spread, query_terms: NDArray[np.uint32], query_weights: NDArray[np.float32]
+) -> None:
+    for number in range(len(query_terms)):
+        spread.weights[query_terms[number]] = query_weights[number]
+        spread.member[query_terms[number]] = 1
+
+
+@helper
+def wipe(spread: Spread, query_terms: NDArray[np.uint32]) -> None:
+    for number in range(len(query_terms)):
+        spread.weights[query_terms[number]] = 0.0
+        spread.member[query_terms[number]] = 0
+
+
+@helper
+def score_of(row: int, vectors: Vectors, spread: Spread) -> float:
     """Σ float64(query weight) · float64(document weight), added one at a time.
 
     A document's terms ascend, so the additions come in the order that the definition asks for.
     The product of two float32 is exact in float64, so that a fused multiplication could change no
-    bit; terms that the query lacks add zero. The sum is zero if and only if no term is shared, even
-    where it rounds to zero in float32.
-
-    Args:
-        table: the query's weight by term id, 0 where it has none.
+    bit; terms that the query lacks would add zero and are passed over. The sum is zero if and only
+    if no term is shared, even where it rounds to zero in float32.
     """
     total = 0.0
-    for at in range(indptr[row], indptr[row + 1]):
-        # The comparison holds for every stored term; it keeps a damaged file from crashing us.
-        if terms[at] < len(table):
-            total += table[terms[at]] * np.float64(weights[at])
+    # The last place is beyond the vocabulary: a term of a damaged file finds a zero there.
+    last = len(spread.member) - 1
+    begin, end = vectors.indptr[row], vectors.indptr[row + 1]
+    for first in range(begin, end, PIECE):
+        matches = 0
+        for at in range(first, min(first + PIECE, end)):
+            # Without a branch: one document's matches tell nothing about the next one's.
+            spread.found[matches] = at
+            matches += spread.member[min(vectors.terms[at], last)]
+        for number in range(matches):
+            at = spread.found[number]
+            total += spread.weights[vectors.terms[at]] * np.float64(vectors.weights[at])
     return total
 
 
+@helper
+def fetch_row(row: int, vectors: Vectors) -> None:
+    """Asks for a row that is to be scored soon: its lines lie anywhere in memory."""
+    begin, end = vectors.indptr[row], vectors.indptr[row + 1]
+    for at in range(begin, end, _LINE // vectors.terms.itemsize):
+        prefetch(vectors.terms, at)
+    for at in range(begin, end, _LINE // vectors.weights.itemsize):
+        prefetch(vectors.weights, at)
+
+
+@helper
+def _scan(
+    vectors: Vectors,
+    spread: Spread,
+    wanted: NDArray[np.uint32],
+    born: NDArray[np.uint64],
+    dead: NDArray[np.uint64],
+    sequence: np.uint64,
+    bar: np.float32,
+    scores: NDArray[np.float32],
+    rows: NDArray[np.uint32],
+) -> tuple[int, int]:
+    found = 0
+    scored = 0
+    for number in range(len(wanted)):
+        if number + _AHEAD < len(wanted):
+            fetch_row(wanted[number + _AHEAD], vectors)
+        row = wanted[number]
+        if born[row] > sequence or dead[row] <= sequence:
+            continue
+        total = score_of(row, vectors, spread)
+        scored += vectors.indptr[row + 1] - vectors.indptr[row]
+        score = np.float32(total)
+        if total > 0.0 and score > bar:
+            scores[found] = score
+            rows[found] = row
+            found += 1
+    return found, scored
+
+
 @kernel(
-    I64, TERMS, F32, U32, U64, U64, types.uint64, types.float32, F64, F32_OUT, U32_OUT
+    U32, F32, I64, TERMS, F32, U32, U64, U64, types.uint64, types.float32, F64_OUT, U8_OUT,
+    F32_OUT, U32_OUT,
 )  # fmt: skip
 def scan_rows(
+    query_terms: NDArray[np.uint32],
+    query_weights: NDArray[np.float32],
     indptr: NDArray[np.int64],
     terms: NDArray[Any],
     weights: NDArray[np.float32],
@@ -60,6 +148,7 @@ def scan_rows(
     sequence: np.uint64,
     bar: np.float32,
     table: NDArray[np.float64],
+    member: NDArray[np.uint8],
     scores: NDArray[np.float32],
     rows: NDArray[np.uint32],
 ) -> tuple[int, int]:
@@ -68,22 +157,15 @@ def scan_rows(
 
     Args:
         indptr, terms, weights: the forward vectors, as compressed sparse rows.
-        table: the query's weight by term id.
+        table, member: work space by term id, see `Spread`.
         scores, rows: the answer; room for `len(wanted)` documents.
 
     Returns:
         How many documents were found, and how many weights were read.
     """
-    found = 0
-    scored = 0
-    for row in wanted:
-        if born[row] > sequence or dead[row] <= sequence:
-            continue
-        total = score_of(row, indptr, terms, weights, table)
-        scored += indptr[row + 1] - indptr[row]
-        score = np.float32(total)
-        if total > 0.0 and score > bar:
-            scores[found] = score
-            rows[found] = row
-            found += 1
-    return found, scored
+    vectors = Vectors(indptr, terms, weights)
+    spread = Spread(table, member, np.empty(PIECE + 1, np.int64))
+    spread_out(spread, query_terms, query_weights)
+    counts = _scan(vectors, spread, wanted, born, dead, sequence, bar, scores, rows)
+    wipe(spread, query_terms)
+    return counts

@@ -1,8 +1,7 @@
 """Exact selection of the best documents of a segment with a bounded heap.
 
 The heap holds the best documents so far, the worst of them at the root: lowest score and, among
-equals, largest row. Rows are offered in ascending order and rows are in id order, so a later
-document has to beat the root, not to equal it: ties go to the smaller id without any comparison.
+equals, largest row. Rows are in id order, so that ties go to the smaller id.
 """
 
 from __future__ import annotations
@@ -57,14 +56,15 @@ def offer(
     score: np.float32,
     row: int,
 ) -> int:
-    """Adds a document to the heap, of which the first `filled` places are taken; in a full heap it
-    takes the place of the root, which it must beat. Returns the new `filled`."""
+    """Adds a document to the heap, of which the first `filled` places are taken; a full heap keeps
+    the better of it and the root. Returns the new `filled`."""
     if filled < len(scores):
         scores[filled] = score
         rows[filled] = row
         _sift_up(scores, rows, filled)
         return filled + 1
-    scores[0] = score
-    rows[0] = row
-    _sift_down(scores, rows, filled)
+    if score > scores[0] or (score == scores[0] and row < rows[0]):
+        scores[0] = score
+        rows[0] = row
+        _sift_down(scores, rows, filled)
     return filled

@@ -12,11 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from sparsegate_server.errors import ShuttingDown
 from sparsegate_server.filters import FieldKind
+from sparsegate_server.index.calibration import from_fact, to_fact
 from sparsegate_server.index.files.durable import explained
 from sparsegate_server.index.store import schema
 from sparsegate_server.index.store.documents import Encoded, Stored, StoredParts
 from sparsegate_server.index.store.wal import check_log
-from sparsegate_server.operations import WriteResult
+from sparsegate_server.operations import Calibration, WriteResult
 
 _ROWS: Final = 64
 """Documents that one statement inserts."""
@@ -25,6 +26,8 @@ _KEPT_REQUESTS: Final = 10_000
 _COLUMNS: Final = "number, key, version, checksums, payload, text, vector"
 
 _NO_PAYLOAD: Final = "x'7B7D'"
+
+_ABSENT: Final = object()
 
 
 def stored_documents(connection: sqlite3.Connection) -> Iterator[Stored]:
@@ -71,14 +74,18 @@ class Store:
 
     def fact(self, name: str) -> Any:
         """A fact of the table `state`, from its JSON."""
-        with self._explained():
-            row = self._writer.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-        if row is None:
+        fact = self._fact(name)
+        if fact is _ABSENT:
             raise schema.damaged(self.path, f"it has no {name}")
+        return fact
+
+    def calibration(self) -> Calibration | None:
+        """How much effort a recall takes, where that was measured."""
+        fact = self._fact("calibration")
         try:
-            return json.loads(row[0])
-        except (ValueError, TypeError, RecursionError) as error:
-            raise schema.damaged(self.path, f"its {name} is none") from error
+            return None if fact is _ABSENT else from_fact(fact)
+        except ValueError as error:
+            raise schema.damaged(self.path, "its calibration is none") from error
 
     def position(self) -> Position:
         position = Position(self.fact("sequence"), self.fact("next_number"))
@@ -128,6 +135,9 @@ class Store:
     def set_facts(self, **facts: object) -> None:
         rows = [(name, json.dumps(value)) for name, value in facts.items()]
         self._change_many("INSERT OR REPLACE INTO state VALUES (?, ?)", rows)
+
+    def set_calibration(self, calibration: Calibration) -> None:
+        self.set_facts(calibration=to_fact(calibration))
 
     def insert(self, documents: Sequence[Encoded], numbers: Sequence[int], version: int) -> None:
         rows = [
@@ -290,6 +300,15 @@ class Store:
         """Size of the files."""
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
+
+    def _fact(self, name: str) -> Any:
+        row = self._one("SELECT value FROM state WHERE name = ?", name)
+        if row is None:
+            return _ABSENT
+        try:
+            return json.loads(row[0])
+        except (ValueError, TypeError, RecursionError) as error:
+            raise schema.damaged(self.path, f"its {name} is none") from error
 
     def _one(self, query: str, *values: object) -> Any:
         with self._explained():

@@ -1,7 +1,7 @@
 """The database of a collection: what is in it, and how connections to it are opened.
 
 state            one row a fact: identity and parameters of the collection, sequence number, next
-                 document number
+                 document number, and the calibration of search effort, once there is one
 documents        every version of every document, by a number that only grows; a replaced
                  document gets a new row, so that a search that began before still finds the old
 tombstones       the numbers of documents that are dead, and the write that killed them; purged,

@@ -21,7 +21,7 @@ from sparsegate_server.filters import (
     Range,
     TimeRange,
 )
-from sparsegate_server.index.filter import check, fields, unindexed
+from sparsegate_server.index.filter import check, conditions, unindexed
 
 GOOD = Filter(
     must=(Match("a.b[].c", ("x", 5, 5.0, True)), Filter(should=(Contains("AB-12"),))),
@@ -74,16 +74,20 @@ def test_the_error_names_the_clause(condition: Condition, below: str) -> None:
         assert caught.value.field == place + below
 
 
+def fields_of(filter: Filter) -> set[str]:
+    return {field for field, _ in conditions(filter)}
+
+
 def test_the_fields_of_a_filter() -> None:
-    assert fields(GOOD) == {"a.b[].c", "n", '"t.t"', "a[0]", "$text", "cast"}
-    assert fields(Filter(must=(Match("tags[]", ()), HasId(())))) == {"tags"}
+    assert fields_of(GOOD) == {"a.b[].c", "n", '"t.t"', "a[0]", "$text", "cast"}
+    assert fields_of(Filter(must=(Match("tags[]", ()), HasId(())))) == {"tags"}
 
 
 def test_the_fields_without_an_index() -> None:
     some = {"n": FieldKind.NUMBER, "$text": FieldKind.TEXT, "a[0]": FieldKind.KEYWORD}
-    assert unindexed(GOOD, some) == ('"t.t"', "a.b[].c", "cast")
-    assert unindexed(Filter(must=(HasId((5,)),)), {}) == ()
-    assert unindexed(Filter(), {}) == ()
+    assert unindexed(conditions(GOOD), some) == ('"t.t"', "a.b[].c", "cast")
+    assert unindexed(conditions(Filter(must=(HasId((5,)),))), {}) == ()
+    assert unindexed(conditions(Filter()), {}) == ()
 
 
 @pytest.mark.parametrize(
@@ -106,4 +110,4 @@ def test_an_index_of_another_kind_is_none(condition: Condition, answering: set[F
     within = Filter(must=(Filter(should=(condition,)),))
     for kind in FieldKind:
         expected = () if kind in answering else ("f",)
-        assert unindexed(within, {"f": kind}) == expected
+        assert unindexed(conditions(within), {"f": kind}) == expected

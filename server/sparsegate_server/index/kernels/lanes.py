@@ -1,0 +1,101 @@
+"""What Numba has no word for: many accumulators at once, and a hint to the processor.
+
+A loop would do, but whether it becomes vector instructions is up to the compiler's mood, and these
+few lines are where a search spends its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+LANES = 64
+"""Documents of a stride: so many accumulators are looked at together, and so many bits has a
+word. A block is a whole number of strides."""
+
+_BYTE, _SHORT, _INT = ir.IntType(8), ir.IntType(16), ir.IntType(32)
+_READ, _KEEP, _DATA = 0, 3, 1
+
+
+def _inline(function: _Function) -> Callable[..., Any]:
+    """Declares what writes its own machine code: from the types of its arguments it says which
+    types it takes and gives, and how."""
+    return cast(Callable[..., Any], intrinsic(function))
+
+
+@_inline
+def prefetch(_typing: Any, array: Any, place: Any) -> Any:
+    """Asks for the cache line of `array[place]`; a place outside of the array does no harm."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _address(context, builder, signature.args[0], arguments[0], arguments[1], _BYTE)
+        hint = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), _INT, _INT, _INT]),
+            "llvm.prefetch.p0",
+        )
+        builder.call(hint, [address, _INT(_READ), _INT(_KEEP), _INT(_DATA)])
+        return context.get_dummy_value()
+
+    return types.void(array, place), generate
+
+
+@_inline
+def lanes_reaching(_typing: Any, sums: Any, at: Any, low: Any) -> Any:
+    """Bit i of a uint64 says whether the uint16 `sums[at + i]` is at least `low`, a uint16."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(_SHORT, LANES)
+        sums, at, low = arguments
+        address = _address(context, builder, signature.args[0], sums, at, lanes)
+        reaching = builder.icmp_unsigned(
+            ">=", builder.load(address, align=2), _spread(builder, lanes, low)
+        )
+        return builder.bitcast(reaching, ir.IntType(64))
+
+    return types.uint64(sums, at, low), generate
+
+
+@_inline
+def add_four(
+    _typing: Any, sums: Any, to: Any, dense: Any, a: Any, b: Any, c: Any, d: Any,
+    wa: Any, wb: Any, wc: Any, wd: Any,
+) -> Any:  # fmt: skip
+    """Adds ⌈(wa · dense[a + i] + … + wd · dense[d + i]) / 256⌉ to `sums[to + i]` for each lane i;
+    weights are uint32, sums uint16."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bytes_, shorts, ints = (ir.VectorType(kind, LANES) for kind in (_BYTE, _SHORT, _INT))
+        sums, to, dense, *rest = arguments
+        # Rounding up: 255 more before the last eight bits are dropped.
+        total = ir.Constant(ints, [255] * LANES)
+        for place, weight in zip(rest[:4], rest[4:], strict=True):
+            column = _address(context, builder, signature.args[2], dense, place, bytes_)
+            impacts = builder.zext(builder.load(column, align=1), ints)
+            total = builder.add(total, builder.mul(impacts, _spread(builder, ints, weight)))
+        added = builder.trunc(builder.lshr(total, ir.Constant(ints, [8] * LANES)), shorts)
+        address = _address(context, builder, signature.args[0], sums, to, shorts)
+        builder.store(builder.add(builder.load(address, align=2), added), address, align=2)
+        return context.get_dummy_value()
+
+    return types.void(sums, to, dense, a, b, c, d, wa, wb, wc, wd), generate
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, place: Any, kind: Any) -> Any:
+    """The address of an element, as that of a `kind`."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
+
+
+def _spread(builder: Any, lanes: Any, value: Any) -> Any:
+    """A vector with `value` in each of its lanes."""
+    one = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, _INT(0))
+    every = ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES)
+    return builder.shuffle_vector(one, one, every)

@@ -1,0 +1,129 @@
+"""Documents that may be among the best are scored by the definition and compete for a place.
+
+A few of them wait while their forward vectors are on the way from memory; then all are scored.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsegate_server.index.kernels.bits import lowest
+from sparsegate_server.index.kernels.lanes import lanes_reaching
+from sparsegate_server.index.kernels.registry import helper, signed
+from sparsegate_server.index.kernels.score import Spread, Vectors, fetch_row, score_of
+from sparsegate_server.index.kernels.top_k import offer
+
+AHEAD = 8
+"""Documents that wait at a time."""
+
+FILLED, WAITING, ENTERED, READ = range(4)
+STATE = 4
+
+_MOST_SUM = 2**16 - 1
+_ALL = np.uint64(2**64 - 1)
+
+
+class Race(NamedTuple):
+    """The documents that compete, and what they are judged by.
+
+    Attributes:
+        born, dead: uint64 [documents], the sequence numbers between which each lives.
+        sequence: the instant that is searched.
+        all_visible: whether all documents live then, so that none needs to be looked at.
+        allowed: uint64, a word for each stride, a bit for each document that a filter lets pass; or
+            empty, all pass.
+        scores, rows: the best so far, as a heap.
+        waiting: uint32 [AHEAD], rows that are to be scored next.
+        bar: float32 [1], only scores above it count.
+        state: int64 [STATE]: FILLED places of the heap, rows WAITING, documents that have ENTERED,
+            weights that were READ.
+    """
+
+    vectors: Vectors
+    spread: Spread
+    born: NDArray[np.uint64]
+    dead: NDArray[np.uint64]
+    sequence: np.uint64
+    all_visible: bool
+    allowed: NDArray[np.uint64]
+    scores: NDArray[np.float32]
+    rows: NDArray[np.uint32]
+    waiting: NDArray[np.uint32]
+    bar: NDArray[np.float32]
+    state: NDArray[np.int64]
+
+
+@helper
+def score_waiting(race: Race) -> None:
+    """Scores those that wait and raises the bar to what the last place of the full heap asks for:
+    an equal score may still win by its smaller id."""
+    vectors, scores, state = race.vectors, race.scores, race.state
+    for number in range(state[WAITING]):
+        row = race.waiting[number]
+        total = score_of(row, vectors, race.spread)
+        state[READ] += vectors.indptr[row + 1] - vectors.indptr[row]
+        score = np.float32(total)
+        if total > 0.0 and score > race.bar[0]:
+            state[FILLED] = offer(scores, race.rows, state[FILLED], score, row)
+            if state[FILLED] == len(scores):
+                race.bar[0] = max(race.bar[0], np.nextafter(scores[0], np.float32(-np.inf)))
+    state[WAITING] = 0
+
+
+@helper
+def _enter(race: Race, row: int) -> bool:
+    """Lets a document wait for its turn. Returns whether all that waited have been scored."""
+    if not race.all_visible and (race.born[row] > race.sequence or race.dead[row] <= race.sequence):
+        return False
+    fetch_row(row, race.vectors)
+    race.waiting[race.state[WAITING]] = row
+    race.state[WAITING] += 1
+    race.state[ENTERED] += 1
+    if race.state[WAITING] < AHEAD:
+        return False
+    score_waiting(race)
+    return True
+
+
+@helper
+def passing(allowed: NDArray[np.uint64], first_row: int) -> np.uint64:
+    """Which documents of a stride a filter lets pass."""
+    return allowed[first_row >> 6] if len(allowed) > 0 else _ALL
+
+
+@helper
+def consider(
+    race: Race,
+    sums: NDArray[np.uint16],
+    first: int,
+    first_row: int,
+    documents: int,
+    low: int,
+    below: int,
+) -> bool:
+    """Enters the documents of a stride whose sums are at least `low`, which is above zero.
+
+    Args:
+        first: where the stride begins in its window.
+        first_row, documents: of the window.
+        below: documents whose sums reach it have been entered before.
+
+    Returns:
+        Whether the bar may have been raised.
+    """
+    raised = False
+    if low > _MOST_SUM:
+        return raised
+    # One look at a stride spares nearly every document the branches of entering.
+    reaching = lanes_reaching(sums, first, np.uint16(low))
+    reaching &= passing(race.allowed, first_row + first)
+    while reaching:
+        local = first + signed(lowest(reaching))
+        reaching &= reaching - np.uint64(1)
+        # The first comparison holds unless a file is damaged.
+        if local < documents and signed(sums[local]) < below:
+            raised |= _enter(race, first_row + local)
+    return raised

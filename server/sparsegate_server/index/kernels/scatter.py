@@ -1,0 +1,74 @@
+"""Term at a time: the postings of a term, added to the accumulators of a window."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsegate_server.index.kernels.bounds import Lists
+from sparsegate_server.index.kernels.registry import helper
+from sparsegate_server.index.kernels.windows import WINDOW
+
+
+@helper
+def scatter(
+    start: int,
+    stop: int,
+    coefficient: np.uint32,
+    lists: Lists,
+    documents: int,
+    sums: NDArray[np.uint16],
+) -> None:
+    """Adds the postings `start` to `stop`.
+
+    Args:
+        documents: of the window.
+    """
+    local_ids, impacts = lists.local_ids, lists.impacts
+    if documents == WINDOW:
+        for posting in range(start, stop):
+            added = (coefficient * np.uint32(impacts[posting]) + np.uint32(255)) >> np.uint32(8)
+            sums[local_ids[posting]] += np.uint16(added)
+    else:
+        for posting in range(start, stop):
+            # Holds unless a file is damaged; then nothing must be left for other searches.
+            if local_ids[posting] < documents:
+                added = (coefficient * np.uint32(impacts[posting]) + np.uint32(255)) >> np.uint32(8)
+                sums[local_ids[posting]] += np.uint16(added)
+
+
+@helper
+def scatter_allowed(
+    start: int,
+    stop: int,
+    coefficient: np.uint32,
+    lists: Lists,
+    allowed: NDArray[np.uint64],
+    sums: NDArray[np.uint16],
+) -> None:
+    """Adds those of the postings `start` to `stop` whose documents a filter lets pass.
+
+    Args:
+        allowed: uint64, a bit for each document of the window and of all behind it.
+    """
+    local_ids, impacts = lists.local_ids, lists.impacts
+    for posting in range(start, stop):
+        local = np.uint64(local_ids[posting])
+        word = local >> np.uint64(6)
+        # The first comparison holds unless a file is damaged.
+        if word < len(allowed) and (allowed[word] >> (local & np.uint64(63))) & np.uint64(1):
+            added = (coefficient * np.uint32(impacts[posting]) + np.uint32(255)) >> np.uint32(8)
+            sums[local] += np.uint16(added)
+
+
+@helper
+def first_from(start: int, stop: int, local_id: int, lists: Lists) -> int:
+    """The first of the postings `start` to `stop` whose document is `local_id` or a later one."""
+    low, high = start, stop
+    while low < high:
+        middle = (low + high) >> 1
+        if lists.local_ids[middle] < local_id:
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -1,0 +1,111 @@
+"""One window of a search: the query in its integers, and which of the terms are added up."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsegate_server.index.kernels.bounds import Lists, Scaled, add_bounds
+from sparsegate_server.index.kernels.columns import Columns
+from sparsegate_server.index.kernels.lanes import LANES
+from sparsegate_server.index.kernels.registry import helper
+from sparsegate_server.index.kernels.scatter import first_from, scatter, scatter_allowed
+from sparsegate_server.index.kernels.windows import BLOCKS
+
+CHOSEN, DEFERRED = 0, 1
+
+
+class Window(NamedTuple):
+    """Attributes:
+    scaled: the query in the window's integers.
+    columns: of the query's heavy terms that are added up.
+    deferred: uint8 [terms of the query], `DEFERRED` for a term that is not added up, or `CHOSEN`.
+    later: uint32 [BLOCKS], what the deferred terms can add to a document of each block.
+    rest: uint32 [BLOCKS], what these and the columns can.
+    """
+
+    scaled: Scaled
+    columns: Columns
+    deferred: NDArray[np.uint8]
+    later: NDArray[np.uint32]
+    rest: NDArray[np.uint32]
+
+
+@helper
+def scatter_terms(
+    window: Window,
+    lists: Lists,
+    kind: int,
+    first_local: int,
+    documents: int,
+    sums: NDArray[np.uint16],
+) -> int:
+    """Scatters the terms of a kind, from a document of the window on. Returns how many postings
+    there were.
+
+    Args:
+        documents: of the window.
+        sums: uint16, of the window.
+    """
+    scaled = window.scaled
+    scattered = 0
+    for number in range(len(scaled.places)):
+        at = scaled.places[number]
+        if at < 0 or window.deferred[number] != kind:
+            continue
+        start, stop = lists.ranges[at], lists.ranges[at + 1]
+        if first_local > 0:
+            start = first_from(start, stop, first_local, lists)
+        scatter(start, stop, scaled.coefficients[number], lists, documents, sums)
+        scattered += stop - start
+    return scattered
+
+
+@helper
+def scatter_rare(
+    window: Window, lists: Lists, allowed: NDArray[np.uint64], sums: NDArray[np.uint16]
+) -> int:
+    """Scatters postings of documents that a filter lets pass, few as they are. Returns how many
+    postings were read.
+
+    Args:
+        allowed: uint64, a bit for each document of the window and of all behind it.
+        sums: uint16, of the window.
+    """
+    scaled = window.scaled
+    first, last = _span(allowed, len(sums))
+    read = 0
+    for number in range(len(scaled.places)):
+        at = scaled.places[number]
+        if at < 0 or window.deferred[number] != CHOSEN:
+            continue
+        start = first_from(lists.ranges[at], lists.ranges[at + 1], first, lists)
+        stop = first_from(start, lists.ranges[at + 1], last, lists)
+        scatter_allowed(start, stop, scaled.coefficients[number], lists, allowed, sums)
+        read += stop - start
+    return read
+
+
+@helper
+def _span(allowed: NDArray[np.uint64], documents: int) -> tuple[int, int]:
+    """The strides of a window between which all its documents lie that are allowed."""
+    first, last = 0, min(len(allowed), documents // LANES)
+    while first < last and allowed[first] == 0:
+        first += 1
+    while last > first and allowed[last - 1] == 0:
+        last -= 1
+    return first * LANES, last * LANES
+
+
+@helper
+def bound_the_rest(window: Window, lists: Lists) -> None:
+    """Fills `rest`."""
+    scaled = window.scaled
+    for block in range(BLOCKS):
+        window.rest[block] = window.later[block]
+    for number in range(len(scaled.places)):
+        at = scaled.places[number]
+        if at >= 0 and lists.columns[at] >= 0 and window.deferred[number] == CHOSEN:
+            add_bounds(at, scaled.coefficients[number], lists, window.rest)
