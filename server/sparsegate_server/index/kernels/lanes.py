@@ -64,6 +64,24 @@ def lanes_reaching(_typing: Any, sums: Any, at: Any, low: Any) -> Any:
 
 
 @_inline
+def lanes_equal(_typing: Any, terms: Any, at: Any, wanted: Any) -> Any:
+    """Bit i of a uint64 says whether the uint16 or uint32 `terms[at + i]` is `wanted`, a uint32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        one = ir.IntType(terms.dtype.bitwidth)
+        lanes = ir.VectorType(one, LANES)
+        array, at, wanted = arguments
+        if one != wanted.type:
+            wanted = builder.trunc(wanted, one)
+        address = _address(context, builder, signature.args[0], array, at, lanes)
+        loaded = builder.load(address, align=terms.dtype.bitwidth // 8)
+        equal = builder.icmp_unsigned("==", loaded, _spread(builder, lanes, wanted))
+        return builder.bitcast(equal, ir.IntType(64))
+
+    return types.uint64(terms, at, wanted), generate
+
+
+@_inline
 def add_four(
     _typing: Any, sums: Any, to: Any, dense: Any, a: Any, b: Any, c: Any, d: Any,
     wa: Any, wb: Any, wc: Any, wd: Any,

@@ -19,11 +19,16 @@ from sparsegate_server.index.kernels.arrays import (
     U32_OUT,
     U64,
 )
-from sparsegate_server.index.kernels.lanes import prefetch
-from sparsegate_server.index.kernels.registry import helper, kernel
+from sparsegate_server.index.kernels.bits import lowest
+from sparsegate_server.index.kernels.lanes import LANES, lanes_equal, prefetch
+from sparsegate_server.index.kernels.registry import helper, kernel, signed
 
 PIECE = 1024
 """Terms of a document that are looked up before the weights of those found are added."""
+
+_FEW_TERMS = 64
+"""A query of so many terms is compared with many terms of a document at once; one of more is looked
+up in."""
 
 _AHEAD = 6
 _LINE = 64
@@ -38,33 +43,33 @@ class Vectors(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A query by term id, all zero between searches.
+    """A query, ready to be looked up in.
 
     Attributes:
+        terms: uint32, its term ids.
         weights: float64 [more than the vocabulary], 0 where the query has no such term.
-        member: uint8, as long, 1 where it has.
+        member: uint8, as long, 1 where it has. Both are zero between searches.
         found: int64 [PIECE + 1], work space.
     """
 
+    terms: NDArray[np.uint32]
     weights: NDArray[np.float64]
     member: NDArray[np.uint8]
     found: NDArray[np.int64]
 
 
 @helper
-def spread_out(
-    spread: Spread, query_terms: NDArray[np.uint32], query_weights: NDArray[np.float32]
-) -> None:
-    for number in range(len(query_terms)):
-        spread.weights[query_terms[number]] = query_weights[number]
-        spread.member[query_terms[number]] = 1
+def spread_out(spread: Spread, query_weights: NDArray[np.float32]) -> None:
+    for number in range(len(spread.terms)):
+        spread.weights[spread.terms[number]] = query_weights[number]
+        spread.member[spread.terms[number]] = 1
 
 
 @helper
-def wipe(spread: Spread, query_terms: NDArray[np.uint32]) -> None:
-    for number in range(len(query_terms)):
-        spread.weights[query_terms[number]] = 0.0
-        spread.member[query_terms[number]] = 0
+def wipe(spread: Spread) -> None:
+    for number in range(len(spread.terms)):
+        spread.weights[spread.terms[number]] = 0.0
+        spread.member[spread.terms[number]] = 0
 
 
 @helper
@@ -77,19 +82,51 @@ def score_of(row: int, vectors: Vectors, spread: Spread) -> float:
     if no term is shared, even where it rounds to zero in float32.
     """
     total = 0.0
-    # The last place is beyond the vocabulary: a term of a damaged file finds a zero there.
-    last = len(spread.member) - 1
     begin, end = vectors.indptr[row], vectors.indptr[row + 1]
+    if len(spread.terms) <= _FEW_TERMS and begin + padded_to(end - begin) <= len(vectors.terms):
+        for first in range(begin, end, LANES):
+            matches = _lanes_shared(first, end - first, vectors, spread)
+            while matches:
+                at = first + signed(lowest(matches))
+                matches &= matches - np.uint64(1)
+                total += spread.weights[vectors.terms[at]] * np.float64(vectors.weights[at])
+        return total
     for first in range(begin, end, PIECE):
-        matches = 0
-        for at in range(first, min(first + PIECE, end)):
-            # Without a branch: one document's matches tell nothing about the next one's.
-            spread.found[matches] = at
-            matches += spread.member[min(vectors.terms[at], last)]
-        for number in range(matches):
+        for number in range(_places_shared(first, min(first + PIECE, end), vectors, spread)):
             at = spread.found[number]
             total += spread.weights[vectors.terms[at]] * np.float64(vectors.weights[at])
     return total
+
+
+@helper
+def padded_to(length: int) -> int:
+    """A length filled up to whole strides of lanes."""
+    return (length + LANES - 1) // LANES * LANES
+
+
+@helper
+def _lanes_shared(first: int, left: int, vectors: Vectors, spread: Spread) -> np.uint64:
+    """A bit for each of the next terms that the query has, too: few terms are compared with many
+    lanes at once."""
+    matches = np.uint64(0)
+    for number in range(len(spread.terms)):
+        matches |= lanes_equal(vectors.terms, first, spread.terms[number])
+    if left < LANES:
+        matches &= (np.uint64(1) << np.uint64(left)) - np.uint64(1)
+    return matches
+
+
+@helper
+def _places_shared(first: int, last: int, vectors: Vectors, spread: Spread) -> int:
+    """Fills `found` with the places of terms that the query has, too: each is looked up."""
+    matches = 0
+    # The last place is beyond the vocabulary: a term of a damaged file finds a zero there.
+    beyond = len(spread.member) - 1
+    for at in range(first, last):
+        # Without a branch: one document's matches tell nothing about the next one's.
+        spread.found[matches] = at
+        matches += spread.member[min(vectors.terms[at], beyond)]
+    return matches
 
 
 @helper
@@ -164,8 +201,8 @@ def scan_rows(
         How many documents were found, and how many weights were read.
     """
     vectors = Vectors(indptr, terms, weights)
-    spread = Spread(table, member, np.empty(PIECE + 1, np.int64))
-    spread_out(spread, query_terms, query_weights)
+    spread = Spread(query_terms, table, member, np.empty(PIECE + 1, np.int64))
+    spread_out(spread, query_weights)
     counts = _scan(vectors, spread, wanted, born, dead, sequence, bar, scores, rows)
-    wipe(spread, query_terms)
+    wipe(spread)
     return counts

@@ -110,7 +110,7 @@ def search_segment(
     lists = Lists(
         terms, ranges, local_ids, impacts, scales, blocks, block_maxima, column_starts, dense
     )
-    spread = Spread(table, member, np.empty(PIECE + 1, np.int64))
+    spread = Spread(query_terms, table, member, np.empty(PIECE + 1, np.int64))
     race = Race(
         Vectors(indptr, forward_terms, forward_weights),
         spread, born, dead, sequence, all_visible, allowed, scores, rows,
@@ -137,7 +137,7 @@ def search_segment(
     read = 0
     skipped = 0
     beyond = -1.0
-    spread_out(spread, query_terms, query_weights)
+    spread_out(spread, query_weights)
     factor = common_factor(asked, window, lists, window_terms, whole)
     if factor > 0.0:
         inside = min(documents, whole * WINDOW)
@@ -171,5 +171,5 @@ def search_segment(
         )
         read += more
         skipped += passed
-    wipe(spread, query_terms)
+    wipe(spread)
     return race.state[FILLED], read + race.state[READ], skipped, beyond
