@@ -20,37 +20,29 @@ _HIGHEST, _FINEST = 15, 4
 
 @helper
 def optimistic_cut(
-    sums: NDArray[np.uint16], documents: int, allowed: NDArray[np.uint64], wanted: int
+    sums: NDArray[np.uint16],
+    first_row: int,
+    first: int,
+    last: int,
+    allowed: NDArray[np.uint64],
+    wanted: int,
 ) -> int:
-    """About `wanted` sums of documents that are allowed, or some more, reach it; at least 1.
+    """About `wanted` sums of the documents `first` to `last` that are allowed, or some more, reach
+    it; at least 1.
 
     In a sample of the strides so many do as the whole lets expect, and twice the standard
     deviation of that more.
     """
-    step = max(1, documents // (LANES * _SAMPLE))
+    step = max(1, (last - first) // (LANES * _SAMPLE))
     expected = wanted / step
     enough = int(np.ceil(expected + (2.0 * np.sqrt(expected) if step > 1 else 0.0)))
     cut = 0
     for bit in range(_HIGHEST, _FINEST - 1, -1):
-        if _sampled(sums, documents, allowed, cut | (1 << bit), step, enough) >= enough:
-            cut |= 1 << bit
+        count = 0
+        for stride in range(first, last, LANES * step):
+            reaching = lanes_reaching(sums, stride, np.uint16(cut | (1 << bit)))
+            count += population(reaching & passing(allowed, first_row + stride))
+            if count >= enough:
+                cut |= 1 << bit
+                break
     return max(cut, 1)
-
-
-@helper
-def _sampled(
-    sums: NDArray[np.uint16],
-    documents: int,
-    allowed: NDArray[np.uint64],
-    low: int,
-    step: int,
-    enough: int,
-) -> int:
-    """How many sums of every `step`-th stride are at least `low`; may stop at `enough`."""
-    count = 0
-    for first in range(0, documents, LANES * step):
-        reaching = lanes_reaching(sums, first, np.uint16(low))
-        count += population(reaching & passing(allowed, first))
-        if count >= enough:
-            break
-    return count

@@ -26,8 +26,11 @@ from sparsegate_server.index.kernels.window import (
 )
 from sparsegate_server.index.kernels.windows import BLOCK
 
-_SHARE = 0.35
+_SHARE = 0.15
 """What the deferred terms together may add, as a share of the cut."""
+
+_SHARE_OF_REST = 0.5
+"""How much more of it for all the effort that is spared."""
 
 _POSTINGS_A_SCORE = 300
 """Scoring a document by its forward vector takes as long as scattering so many postings."""
@@ -41,37 +44,52 @@ def search_promising(
     lists: Lists,
     race: Race,
     first_row: int,
+    begin: int,
     documents: int,
     factor: float,
+    effort: float,
     sums: NDArray[np.uint16],
-) -> tuple[int, int]:
-    """Returns how many postings were read, and how many blocks were passed over.
+) -> tuple[int, int, float]:
+    """Returns how many postings were read, how many blocks were passed over, and what no document
+    scores above that was missed, -1 if none was.
 
     Args:
+        first_row: of the window.
+        begin: the first document that has not been searched, at the start of a block.
+        documents: of the window.
         window: its query is scaled to `factor`.
         sums: uint16 [documents filled up to whole blocks], zero; it is left so.
     """
     cut = cut_of(race.bar[0], factor)
-    spared = defer(window, lists, int(cut * _SHARE), documents, False)
-    read = scatter_terms(window, lists, CHOSEN, 0, documents, sums)
+    share = _SHARE + (1.0 - effort) * _SHARE_OF_REST
+    spared = defer(window, lists, int(cut * share))
+    read = scatter_terms(window, lists, CHOSEN, begin, documents, documents, sums)
     count = gather_columns(window.scaled, lists, window.deferred, window.columns)
     bound_the_rest(window, lists)
     entered = race.state[ENTERED]
     skipped = 0
-    for first in range(0, documents, BLOCK):
+    most = 0
+    for first in range(begin, documents, BLOCK):
         block = first // BLOCK
-        if spared > 0 and (race.state[ENTERED] - entered) * _POSTINGS_A_SCORE > spared:
+        if (
+            spared > 0
+            and effort == 1.0
+            and (race.state[ENTERED] - entered) * _POSTINGS_A_SCORE > spared
+        ):
             # Too many documents come near the bar: the deferred postings cost less than they do.
-            read += scatter_terms(window, lists, DEFERRED, first, documents, sums)
+            read += scatter_terms(window, lists, DEFERRED, first, documents, documents, sums)
             window.later[:] = 0
             bound_the_rest(window, lists)
             spared = 0
-        if window.scaled.bounds[block] < cut:
+        bound = signed(window.scaled.bounds[block])
+        if bound < cut:
             skipped += 1
             continue
         rest, later = signed(window.rest[block]), signed(window.later[block])
+        trusted = int(rest * effort) if effort < 1.0 else rest
+        later = int(later * effort) if effort < 1.0 else later
         for stride in range(first, min(first + BLOCK, documents), LANES):
-            low = max(0, cut - rest)
+            low = max(0, cut - trusted)
             if low >= _NEVER or not passing(race.allowed, first_row + stride):
                 continue
             if not lanes_reaching(sums, stride, np.uint16(low)):
@@ -82,6 +100,9 @@ def search_promising(
             low = max(1, cut - later)
             if consider(race, sums, stride, first_row, documents, low, _NEVER):
                 cut = cut_of(race.bar[0], factor)
+        if effort < 1.0:
+            # Whatever was passed over here lacks that much of the cut, had all been trusted in.
+            most = max(most, min(cut + rest - trusted, bound))
     score_waiting(race)
-    clear(sums)
-    return read, skipped
+    clear(sums, begin, documents)
+    return read, skipped, most / factor if most > 0 else -1.0

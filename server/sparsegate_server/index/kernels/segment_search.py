@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -25,33 +25,111 @@ from sparsegate_server.index.kernels.arrays import (
 )
 from sparsegate_server.index.kernels.bounds import Lists, Scaled, cut_of, greatest, scale_query
 from sparsegate_server.index.kernels.columns import TOGETHER, Columns
-from sparsegate_server.index.kernels.exhaustive import (
-    Asked,
-    add_up,
-    clear,
-    common_factor,
-    enter_best,
-    enter_between,
-    missed,
-)
-from sparsegate_server.index.kernels.optimistic import optimistic_cut
+from sparsegate_server.index.kernels.exhaustive import add_up, clear, enter_best
 from sparsegate_server.index.kernels.pruned import search_promising
 from sparsegate_server.index.kernels.race import AHEAD, FILLED, READ, STATE, Race
-from sparsegate_server.index.kernels.registry import kernel
+from sparsegate_server.index.kernels.registry import helper, kernel
 from sparsegate_server.index.kernels.score import PIECE, Spread, Vectors, spread_out, wipe
 from sparsegate_server.index.kernels.window import Window
-from sparsegate_server.index.kernels.windows import BLOCK, BLOCKS, WINDOW, padded
+from sparsegate_server.index.kernels.windows import BLOCK, BLOCKS, WINDOW
 
 _FEW = 128
 """Where more documents are wanted, the bar is so low that hardly anything is spared by it."""
 
+_FIRST_STEP = 16_384
+"""Documents that are searched exhaustively before there is a bar; if they give none, it takes whole
+windows. A multiple of a block."""
+
 _RARE = 1 / 8
 """Where a smaller share of the documents is allowed, postings are added up only for these."""
 
-_RESCORED = 4
-"""Documents that are scored for each one wanted, where not all effort is made."""
 
-_NEVER = 2**16
+class Asked(NamedTuple):
+    """The query: ascending term ids and their weights."""
+
+    terms: NDArray[np.uint32]
+    weights: NDArray[np.float32]
+
+
+@helper
+def _scale(
+    asked: Asked, window: Window, lists: Lists, window_terms: NDArray[np.int64], number: int,
+    most: float,
+) -> float:  # fmt: skip
+    first, last = window_terms[number], window_terms[number + 1]
+    return scale_query(asked.terms, asked.weights, lists, first, last, most, window.scaled)
+
+
+@helper
+def _search_whole(
+    asked: Asked,
+    window: Window,
+    lists: Lists,
+    race: Race,
+    window_terms: NDArray[np.int64],
+    sums: NDArray[np.uint16],
+    documents: int,
+    rarely: bool,
+) -> tuple[int, int, float]:
+    """Adds all windows up before any document is scored, in sums of one factor, so that the best
+    of them all can be scored first."""
+    windows = len(window_terms) - 1
+    common = np.inf
+    for number in range(windows):
+        factor = _scale(asked, window, lists, window_terms, number, np.inf)
+        if factor > 0.0:
+            common = min(common, factor)
+    if common == np.inf:
+        return 0, 0, -1.0
+    read = 0
+    for number in range(windows):
+        if _scale(asked, window, lists, window_terms, number, common) == 0.0:
+            continue
+        first_row = number * WINDOW
+        own = min(WINDOW, documents - first_row)
+        part = sums[first_row : first_row + WINDOW]
+        read += add_up(window, lists, first_row, 0, own, own, part, race.allowed, rarely)
+    enter_best(race, sums, 0, 0, documents, len(race.scores), common)
+    clear(sums, 0, documents)
+    return read, 0, -1.0
+
+
+@helper
+def _search_stepwise(
+    asked: Asked,
+    window: Window,
+    lists: Lists,
+    race: Race,
+    window_terms: NDArray[np.int64],
+    sums: NDArray[np.uint16],
+    documents: int,
+    effort: float,
+) -> tuple[int, int, float]:
+    """One window after another, the first documents exhaustively: they give a bar that spares work
+    on the others."""
+    read, skipped, beyond = 0, 0, -1.0
+    step = _FIRST_STEP
+    for number in range(len(window_terms) - 1):
+        factor = _scale(asked, window, lists, window_terms, number, np.inf)
+        if factor == 0.0:
+            continue
+        first_row = number * WINDOW
+        own = min(WINDOW, documents - first_row)
+        begin = 0
+        while begin < own and cut_of(race.bar[0], factor) == 1:
+            end = min(own, begin + step)
+            read += add_up(window, lists, first_row, begin, end, own, sums, race.allowed, False)
+            enter_best(race, sums, first_row, begin, end, len(race.scores), factor)
+            clear(sums, begin, end)
+            begin, step = end, WINDOW
+        if greatest(window.scaled.bounds) < cut_of(race.bar[0], factor):
+            skipped += (own - begin + BLOCK - 1) // BLOCK
+        elif begin < own:
+            more, passed, missed = search_promising(
+                window, lists, race, first_row, begin, own, factor, effort, sums
+            )
+            read, skipped, beyond = read + more, skipped + passed, max(beyond, missed)
+    return read, skipped, beyond
 
 
 @kernel(
@@ -116,7 +194,7 @@ def search_segment(
         spread, born, dead, sequence, all_visible, allowed, scores, rows,
         np.empty(AHEAD, np.uint32), np.full(1, bar, np.float32), np.zeros(STATE, np.int64),
     )  # fmt: skip
-    asked = Asked(query_terms, query_weights, effort)
+    asked = Asked(query_terms, query_weights)
     size = len(query_terms)
     places, coefficients = np.empty(size, np.int64), np.empty(size, np.uint32)
     window = Window(
@@ -126,50 +204,12 @@ def search_segment(
         np.empty(BLOCKS, np.uint32),
         np.empty(BLOCKS, np.uint32),
     )
-    documents = len(born)
-    windows = len(window_terms) - 1
-    wanted = len(scores)
-    rarely = share < _RARE
-    # The windows that are added up as a whole: all of them, or one to begin with, for the bar.
-    whole = windows if wanted > _FEW or rarely or effort < 1.0 else min(windows, 1)
-    if bar >= 0 and whole == 1:
-        whole = 0
-    read = 0
-    skipped = 0
-    beyond = -1.0
     spread_out(spread, query_weights)
-    factor = common_factor(asked, window, lists, window_terms, whole)
-    if factor > 0.0:
-        inside = min(documents, whole * WINDOW)
-        later = np.empty(whole * BLOCKS, np.uint32)
-        all_sums = sums[: padded(inside)]
-        read += add_up(
-            asked, window, lists, window_terms, whole, inside, factor, all_sums, later, allowed,
-            rarely,
-        )  # fmt: skip
-        if effort < 1.0:
-            floor = optimistic_cut(all_sums, inside, allowed, wanted * _RESCORED)
-            enter_between(race, all_sums, inside, floor, _NEVER, factor)
-            beyond = missed(all_sums, later, floor, factor)
-        else:
-            enter_best(race, all_sums, inside, wanted, factor)
-        clear(all_sums)
-    for number in range(whole, windows):
-        first_row = number * WINDOW
-        own = min(WINDOW, documents - first_row)
-        factor = scale_query(
-            query_terms, query_weights, lists, window_terms[number], window_terms[number + 1],
-            np.inf, window.scaled,
-        )  # fmt: skip
-        if factor == 0.0:
-            continue
-        if greatest(window.scaled.bounds) < cut_of(race.bar[0], factor):
-            skipped += (own + BLOCK - 1) // BLOCK
-            continue
-        more, passed = search_promising(
-            window, lists, race, first_row, own, factor, sums[: padded(own)]
+    if len(scores) > _FEW or share < _RARE:
+        counts = _search_whole(
+            asked, window, lists, race, window_terms, sums, len(born), share < _RARE
         )
-        read += more
-        skipped += passed
+    else:
+        counts = _search_stepwise(asked, window, lists, race, window_terms, sums, len(born), effort)
     wipe(spread)
-    return race.state[FILLED], read + race.state[READ], skipped, beyond
+    return race.state[FILLED], counts[0] + race.state[READ], counts[1], counts[2]

@@ -38,11 +38,12 @@ def scatter_terms(
     window: Window,
     lists: Lists,
     kind: int,
-    first_local: int,
+    first: int,
+    last: int,
     documents: int,
     sums: NDArray[np.uint16],
 ) -> int:
-    """Scatters the terms of a kind, from a document of the window on. Returns how many postings
+    """Scatters the terms of a kind over the documents `first` to `last`. Returns how many postings
     there were.
 
     Args:
@@ -56,8 +57,10 @@ def scatter_terms(
         if at < 0 or window.deferred[number] != kind:
             continue
         start, stop = lists.ranges[at], lists.ranges[at + 1]
-        if first_local > 0:
-            start = first_from(start, stop, first_local, lists)
+        if last < documents:
+            stop = first_from(start, stop, last, lists)
+        if first > 0:
+            start = first_from(start, stop, first, lists)
         scatter(start, stop, scaled.coefficients[number], lists, documents, sums)
         scattered += stop - start
     return scattered
@@ -65,17 +68,22 @@ def scatter_terms(
 
 @helper
 def scatter_rare(
-    window: Window, lists: Lists, allowed: NDArray[np.uint64], sums: NDArray[np.uint16]
+    window: Window,
+    lists: Lists,
+    allowed: NDArray[np.uint64],
+    first: int,
+    last: int,
+    sums: NDArray[np.uint16],
 ) -> int:
-    """Scatters postings of documents that a filter lets pass, few as they are. Returns how many
-    postings were read.
+    """Scatters postings of those of the documents `first` to `last` that a filter lets pass, few
+    as they are. Returns how many postings were read.
 
     Args:
         allowed: uint64, a bit for each document of the window and of all behind it.
         sums: uint16, of the window.
     """
     scaled = window.scaled
-    first, last = _span(allowed, len(sums))
+    first, last = _span(allowed, first, last)
     read = 0
     for number in range(len(scaled.places)):
         at = scaled.places[number]
@@ -89,14 +97,14 @@ def scatter_rare(
 
 
 @helper
-def _span(allowed: NDArray[np.uint64], documents: int) -> tuple[int, int]:
-    """The strides of a window between which all its documents lie that are allowed."""
-    first, last = 0, min(len(allowed), documents // LANES)
-    while first < last and allowed[first] == 0:
-        first += 1
-    while last > first and allowed[last - 1] == 0:
-        last -= 1
-    return first * LANES, last * LANES
+def _span(allowed: NDArray[np.uint64], first: int, last: int) -> tuple[int, int]:
+    """Whole strides between which all of the documents `first` to `last` lie that are allowed."""
+    begin, end = first // LANES, min(len(allowed), (last + LANES - 1) // LANES)
+    while begin < end and allowed[begin] == 0:
+        begin += 1
+    while end > begin and allowed[end - 1] == 0:
+        end -= 1
+    return begin * LANES, end * LANES
 
 
 @helper
