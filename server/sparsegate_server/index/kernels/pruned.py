@@ -45,6 +45,7 @@ def search_promising(
     race: Race,
     first_row: int,
     begin: int,
+    end: int,
     documents: int,
     factor: float,
     effort: float,
@@ -55,7 +56,7 @@ def search_promising(
 
     Args:
         first_row: of the window.
-        begin: the first document that has not been searched, at the start of a block.
+        begin, end: the documents of the window that are searched; a block begins at `begin`.
         documents: of the window.
         window: its query is scaled to `factor`.
         sums: uint16 [documents filled up to whole blocks], zero; it is left so.
@@ -63,13 +64,13 @@ def search_promising(
     cut = cut_of(race.bar[0], factor)
     share = _SHARE + (1.0 - effort) * _SHARE_OF_REST
     spared = defer(window, lists, int(cut * share))
-    read = scatter_terms(window, lists, CHOSEN, begin, documents, documents, sums)
+    read = scatter_terms(window, lists, CHOSEN, begin, end, documents, sums)
     count = gather_columns(window.scaled, lists, window.deferred, window.columns)
     bound_the_rest(window, lists)
     entered = race.state[ENTERED]
     skipped = 0
     most = 0
-    for first in range(begin, documents, BLOCK):
+    for first in range(begin, end, BLOCK):
         block = first // BLOCK
         if (
             spared > 0
@@ -77,7 +78,7 @@ def search_promising(
             and (race.state[ENTERED] - entered) * _POSTINGS_A_SCORE > spared
         ):
             # Too many documents come near the bar: the deferred postings cost less than they do.
-            read += scatter_terms(window, lists, DEFERRED, first, documents, documents, sums)
+            read += scatter_terms(window, lists, DEFERRED, first, end, documents, sums)
             window.later[:] = 0
             bound_the_rest(window, lists)
             spared = 0
@@ -88,7 +89,7 @@ def search_promising(
         rest, later = signed(window.rest[block]), signed(window.later[block])
         trusted = int(rest * effort) if effort < 1.0 else rest
         later = int(later * effort) if effort < 1.0 else later
-        for stride in range(first, min(first + BLOCK, documents), LANES):
+        for stride in range(first, min(first + BLOCK, end), LANES):
             low = max(0, cut - trusted)
             if low >= _NEVER or not passing(race.allowed, first_row + stride):
                 continue
@@ -98,11 +99,11 @@ def search_promising(
                 add_columns(window.columns, count, lists.dense, stride, sums)
                 read += count * LANES
             low = max(1, cut - later)
-            if consider(race, sums, stride, first_row, documents, low, _NEVER):
+            if consider(race, sums, stride, first_row, end, low, _NEVER):
                 cut = cut_of(race.bar[0], factor)
         if effort < 1.0:
             # Whatever was passed over here lacks that much of the cut, had all been trusted in.
             most = max(most, min(cut + rest - trusted, bound))
     score_waiting(race)
-    clear(sums, begin, documents)
+    clear(sums, begin, end)
     return read, skipped, most / factor if most > 0 else -1.0

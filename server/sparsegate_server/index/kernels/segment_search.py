@@ -30,7 +30,7 @@ from sparsegate_server.index.kernels.pruned import search_promising
 from sparsegate_server.index.kernels.race import AHEAD, FILLED, READ, STATE, Race
 from sparsegate_server.index.kernels.registry import helper, kernel
 from sparsegate_server.index.kernels.score import PIECE, Spread, Vectors, spread_out, wipe
-from sparsegate_server.index.kernels.window import Window
+from sparsegate_server.index.kernels.window import Window, span_of
 from sparsegate_server.index.kernels.windows import BLOCK, BLOCKS, WINDOW
 
 _FEW = 128
@@ -115,18 +115,21 @@ def _search_stepwise(
             continue
         first_row = number * WINDOW
         own = min(WINDOW, documents - first_row)
-        begin = 0
-        while begin < own and cut_of(race.bar[0], factor) == 1:
-            end = min(own, begin + step)
+        begin, last = 0, own
+        if len(race.allowed) > 0:
+            begin, last = span_of(race.allowed[first_row >> 6 :], 0, own)
+            begin = begin // BLOCK * BLOCK
+        while begin < last and cut_of(race.bar[0], factor) == 1:
+            end = min(last, begin + step)
             read += add_up(window, lists, first_row, begin, end, own, sums, race.allowed, False)
             enter_best(race, sums, first_row, begin, end, len(race.scores), factor)
             clear(sums, begin, end)
             begin, step = end, WINDOW
         if greatest(window.scaled.bounds) < cut_of(race.bar[0], factor):
-            skipped += (own - begin + BLOCK - 1) // BLOCK
-        elif begin < own:
+            skipped += (last - begin + BLOCK - 1) // BLOCK
+        elif begin < last:
             more, passed, missed = search_promising(
-                window, lists, race, first_row, begin, own, factor, effort, sums
+                window, lists, race, first_row, begin, last, own, factor, effort, sums
             )
             read, skipped, beyond = read + more, skipped + passed, max(beyond, missed)
     return read, skipped, beyond

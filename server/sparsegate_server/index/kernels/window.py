@@ -83,7 +83,7 @@ def scatter_rare(
         sums: uint16, of the window.
     """
     scaled = window.scaled
-    first, last = _span(allowed, first, last)
+    first, last = span_of(allowed, first, last)
     read = 0
     for number in range(len(scaled.places)):
         at = scaled.places[number]
@@ -97,14 +97,15 @@ def scatter_rare(
 
 
 @helper
-def _span(allowed: NDArray[np.uint64], first: int, last: int) -> tuple[int, int]:
-    """Whole strides between which all of the documents `first` to `last` lie that are allowed."""
+def span_of(allowed: NDArray[np.uint64], first: int, last: int) -> tuple[int, int]:
+    """Between which all of the documents `first` to `last` lie that are allowed: at whole strides,
+    but for `last`."""
     begin, end = first // LANES, min(len(allowed), (last + LANES - 1) // LANES)
     while begin < end and allowed[begin] == 0:
         begin += 1
     while end > begin and allowed[end - 1] == 0:
         end -= 1
-    return begin * LANES, end * LANES
+    return begin * LANES, min(end * LANES, last)
 
 
 @helper
