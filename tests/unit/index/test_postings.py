@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from sparsegate_server.index import kernels
 from sparsegate_server.index.forward import Forward, indptr_of
-from sparsegate_server.index.kernels.bounds import Lists, Scaled, cut_of, scale_query
+from sparsegate_server.index.kernels.bounds import (
+    Lists,
+    Scaled,
+    cut_of,
+    rescale_query,
+    scale_query,
+)
 from sparsegate_server.index.kernels.columns import TOGETHER, Columns, add_columns
 from sparsegate_server.index.kernels.lanes import LANES, lanes_reaching
 from sparsegate_server.index.kernels.windows import BLOCK, BLOCKED, DENSE
@@ -112,15 +118,18 @@ def lists_of(postings: Postings) -> Lists:
     return Lists(*postings.arrays()[1:])
 
 
-def scaled_query(query: Vector, postings: Postings, most: float) -> tuple[float, Scaled]:
+def scaled_query(query: Vector, postings: Postings, share: float) -> tuple[float, Scaled]:
+    """The factor, times `share`, and the query that is scaled to it."""
     asked = sparse(query)
     scaled = Scaled(
         np.empty(len(asked), np.int64),
         np.zeros(len(asked), np.uint32),
         np.zeros(kernels.BLOCKS, np.uint32),
     )
-    entries = len(postings.terms)
-    factor = scale_query(asked.indices, asked.values, lists_of(postings), 0, entries, most, scaled)
+    lists, entries = lists_of(postings), len(postings.terms)
+    factor = share * scale_query(asked.indices, asked.values, lists, 0, entries, scaled)
+    if share < 1:
+        rescale_query(asked.values, lists, factor, scaled)
     return factor, scaled
 
 
@@ -135,13 +144,11 @@ def test_integer_bounds_overflow_nothing_and_cut_off_nothing_that_clears_the_bar
     documents: list[Vector], query: Vector, share: float, data: st.DataObject
 ) -> None:
     postings = postings_of(documents)
-    free, scaled = scaled_query(query, postings, np.inf)
+    factor, scaled = scaled_query(query, postings, share)
     scores = [oracle.score(query, vector) for vector in documents]
-    if free == 0.0:
+    if factor == 0.0:
         assert scores == [None] * len(documents)
         return
-    factor, scaled = scaled_query(query, postings, free * share)
-    assert factor == free * share
     sums = [0] * len(documents)
     for place, coefficient in zip(
         scaled.places.tolist(), scaled.coefficients.tolist(), strict=True
@@ -174,7 +181,7 @@ def test_as_many_terms_as_the_sums_have_room_for_do_not_overflow(weight: float) 
     terms = list(range(kernels.MOST_TERMS))
     document = dict.fromkeys(terms, 1e6)
     postings = postings_of([document], len(terms))
-    factor, scaled = scaled_query(dict.fromkeys(terms, weight), postings, np.inf)
+    factor, scaled = scaled_query(dict.fromkeys(terms, weight), postings, 1.0)
     assert factor > 0
     assert scaled.coefficients.min() >= 1
     added = -(-scaled.coefficients.astype(np.int64) * 255 // 256)

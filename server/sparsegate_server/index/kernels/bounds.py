@@ -93,13 +93,9 @@ def scale_query(
     lists: Lists,
     first_entry: int,
     last_entry: int,
-    most: float,
     scaled: Scaled,
 ) -> float:
     """Looks the query's terms up in a window's dictionary and fills `scaled`.
-
-    Args:
-        most: the factor must not be above it, so that several windows can have one.
 
     Returns:
         `factor`, or 0 if the window has none of the terms.
@@ -126,8 +122,6 @@ def scale_query(
     bound_blocks(scaled, lists, scaled.bounds)
     # From 32 bits to 16: what rounding adds to a coefficient and to a posting has its room, too.
     narrowing = 256.0 * (_MOST_SUM - 2 * present) / max(greatest(scaled.bounds), 1)
-    factor = min(float(wide * narrowing / 256.0 * (1.0 - _SLACK)), most)
-    narrowing = factor * 256.0 / wide * (1.0 + _SLACK)
     for number in range(len(query_terms)):
         if places[number] >= 0:
             coefficients[number] = np.uint32(np.ceil(coefficients[number] * narrowing))
@@ -135,7 +129,21 @@ def scale_query(
         scaled.bounds[block] = np.uint32(
             np.ceil(scaled.bounds[block] * narrowing / 256.0) + 2 * present
         )
-    return factor
+    return wide * narrowing / 256.0 * (1.0 - _SLACK)
+
+
+@helper
+def rescale_query(
+    query_weights: NDArray[np.float32], lists: Lists, factor: float, scaled: Scaled
+) -> None:
+    """Fills in the coefficients for a factor that is not above that of `scale_query`, so that
+    several windows can have one. The places are known."""
+    for number in range(len(query_weights)):
+        at = scaled.places[number]
+        if at >= 0:
+            weight = np.float64(query_weights[number]) * np.float64(lists.scales[at])
+            coefficient = np.ceil(weight * factor * 256.0 * (1.0 + _SLACK))
+            scaled.coefficients[number] = np.uint32(coefficient)
 
 
 @helper

@@ -18,10 +18,17 @@ from sparsegate_server.index.kernels.window import CHOSEN, DEFERRED, Window
 _MOST_DEFERRED = 32
 """Choosing takes time that grows with it."""
 
+_COLUMN = 33
+"""Adding a column takes as long as scattering a posting for every so many documents."""
+
 
 @helper
-def defer(window: Window, lists: Lists, room: int) -> int:
+def defer(window: Window, lists: Lists, room: int, documents: int, with_columns: bool) -> int:
     """Chooses terms to defer that can together add at most `room` to any document.
+
+    Args:
+        documents: of the window.
+        with_columns: whether heavy terms may be deferred, too.
 
     Returns:
         How many postings are spared.
@@ -36,10 +43,11 @@ def defer(window: Window, lists: Lists, room: int) -> int:
             at = scaled.places[number]
             if at < 0 or deferred[number] == DEFERRED or lists.blocks[at] < 0:
                 continue
-            if lists.columns[at] >= 0 or most_of(scaled.coefficients[number]) > room:
+            if (lists.columns[at] >= 0 and not with_columns) or (
+                most_of(scaled.coefficients[number]) > room
+            ):
                 continue
-            postings = lists.ranges[at + 1] - lists.ranges[at]
-            worth = postings / (scaled.coefficients[number] + 1.0)
+            worth = _cost(at, lists, documents) / (scaled.coefficients[number] + 1.0)
             if worth > best_worth:
                 best, best_worth = number, worth
         if best < 0:
@@ -53,6 +61,20 @@ def defer(window: Window, lists: Lists, room: int) -> int:
 
 
 @helper
+def defer_nothing(window: Window) -> None:
+    window.deferred[:] = CHOSEN
+    window.later[:] = 0
+
+
+@helper
 def most_of(coefficient: np.uint32) -> int:
     """The most that a term can add to any document."""
     return (signed(coefficient) * 255 + 255) >> 8
+
+
+@helper
+def _cost(at: int, lists: Lists, documents: int) -> int:
+    """Of adding a term up, in scattered postings."""
+    if lists.columns[at] >= 0:
+        return documents // _COLUMN
+    return int(lists.ranges[at + 1] - lists.ranges[at])

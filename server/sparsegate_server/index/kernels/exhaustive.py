@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sparsegate_server.index.kernels.bounds import Lists, cut_of
 from sparsegate_server.index.kernels.columns import add_columns, gather_columns
 from sparsegate_server.index.kernels.lanes import LANES
-from sparsegate_server.index.kernels.optimistic import optimistic_cut
+from sparsegate_server.index.kernels.optimistic import optimistic_cut, sharpened_cut
 from sparsegate_server.index.kernels.race import FILLED, Race, consider, passing, score_waiting
-from sparsegate_server.index.kernels.registry import helper
+from sparsegate_server.index.kernels.registry import helper, signed
 from sparsegate_server.index.kernels.window import CHOSEN, Window, scatter_rare, scatter_terms
-from sparsegate_server.index.kernels.windows import padded
+from sparsegate_server.index.kernels.windows import BLOCK, padded
 
 _NEVER = 2**16
 
@@ -33,8 +33,8 @@ def add_up(
     allowed: NDArray[np.uint64],
     rarely: bool,
 ) -> int:
-    """Adds everything up for the documents `first` to `last` of a window, both whole strides but
-    for the window's end. Returns how many postings were read.
+    """Adds the chosen terms up for the documents `first` to `last` of a window, both whole strides
+    but for the window's end. Returns how many postings were read.
 
     Args:
         first_row, documents: of the window.
@@ -43,7 +43,6 @@ def add_up(
         rarely: whether so few documents are allowed that each posting is worth a look whether its
             document is; else all are added up, which takes less time for each.
     """
-    window.deferred[:] = CHOSEN
     if rarely:
         read = scatter_rare(window, lists, allowed[first_row >> 6 :], first, last, sums)
     else:
@@ -65,25 +64,38 @@ def enter_best(
     first: int,
     last: int,
     wanted: int,
+    whole: bool,
     factor: float,
-) -> None:
-    """Enters all of the documents `first` to `last` that may be among the best, the best sums
-    first."""
+    reached: NDArray[np.uint16],
+) -> int:
+    """Enters the best sums of the documents `first` to `last`, then, if need be, lower ones.
+
+    Args:
+        wanted: how many are entered at first.
+        whole: whether the sums are of all terms, so that the bar cuts them off, and all documents
+            that may be among the best are entered; else, until there are enough hits.
+        reached: uint16, work space for the sums of some more than are wanted.
+
+    Returns:
+        The sum below which no document was entered.
+    """
     floor = optimistic_cut(sums, first_row, first, last, race.allowed, wanted)
-    floor = max(floor, cut_of(race.bar[0], factor))
+    floor = sharpened_cut(sums, first_row, first, last, race.allowed, floor, wanted, reached)
+    cut = cut_of(race.bar[0], factor) if whole else 1
+    floor = max(floor, cut)
     below = _NEVER
     while True:
-        cut = cut_of(race.bar[0], factor)
         for stride in range(first, last, LANES):
-            if consider(race, sums, stride, first_row, last, max(floor, cut), below):
+            if consider(race, sums, stride, first_row, last, max(floor, cut), below) and whole:
                 cut = cut_of(race.bar[0], factor)
         score_waiting(race)
-        cut = cut_of(race.bar[0], factor)
-        if floor <= cut:
-            return
+        cut = cut_of(race.bar[0], factor) if whole else 1
+        full = race.state[FILLED] == len(race.scores)
+        if floor <= cut or (full and not whole):
+            return floor
         below = floor
         # Too few may have passed, because of a filter or of deletes: then it goes down by steps.
-        floor = cut if race.state[FILLED] == len(race.scores) else max(cut, floor * 3 // 4)
+        floor = cut if full else max(cut, floor * 3 // 4)
 
 
 @helper
@@ -91,3 +103,21 @@ def clear(sums: NDArray[np.uint16], first: int, last: int) -> None:
     """Sets sums back to zero, to the end of the last block."""
     for place in range(np.uint64(first), np.uint64(padded(last))):
         sums[place] = 0
+
+
+@helper
+def missed(
+    sums: NDArray[np.uint16], later: NDArray[np.uint32], documents: int, floor: int, factor: float
+) -> float:
+    """No document whose sum is below `floor` scores above this.
+
+    Args:
+        later: uint32, what was left out of the documents of each block can add to any of them.
+    """
+    most = 0
+    for first in range(0, documents, BLOCK):
+        peak = np.uint16(0)
+        for offset in range(np.uint64(first), np.uint64(first + BLOCK)):
+            peak = max(peak, sums[offset])
+        most = max(most, min(signed(peak), floor - 1) + signed(later[first // BLOCK]))
+    return most / factor

@@ -64,6 +64,21 @@ def lanes_reaching(_typing: Any, sums: Any, at: Any, low: Any) -> Any:
 
 
 @_inline
+def mark_lanes(_typing: Any, sums: Any, at: Any, word: Any) -> Any:
+    """Sets the uint16 `sums[at + i]` to bit i of a uint64, for each lane i."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(_SHORT, LANES)
+        sums, at, word = arguments
+        bits = builder.bitcast(word, ir.VectorType(ir.IntType(1), LANES))
+        address = _address(context, builder, signature.args[0], sums, at, lanes)
+        builder.store(builder.zext(bits, lanes), address, align=2)
+        return context.get_dummy_value()
+
+    return types.void(sums, at, word), generate
+
+
+@_inline
 def lanes_equal(_typing: Any, terms: Any, at: Any, wanted: Any) -> Any:
     """Bit i of a uint64 says whether the uint16 or uint32 `terms[at + i]` is `wanted`, a uint32."""
 

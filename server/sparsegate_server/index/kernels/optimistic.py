@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.bits import population
+from sparsegate_server.index.kernels.bits import lowest, population
 from sparsegate_server.index.kernels.lanes import LANES, lanes_reaching
 from sparsegate_server.index.kernels.race import passing
-from sparsegate_server.index.kernels.registry import helper
+from sparsegate_server.index.kernels.registry import helper, signed
 
 _SAMPLE = 256
 """Strides that are looked at."""
@@ -46,3 +46,43 @@ def optimistic_cut(
                 cut |= 1 << bit
                 break
     return max(cut, 1)
+
+
+@helper
+def sharpened_cut(
+    sums: NDArray[np.uint16],
+    first_row: int,
+    first: int,
+    last: int,
+    allowed: NDArray[np.uint64],
+    cut: int,
+    wanted: int,
+    reached: NDArray[np.uint16],
+) -> int:
+    """The greatest cut, not below `cut`, that `wanted` sums reach: of those that reach `cut`, which
+    are few, each is looked at.
+
+    Args:
+        reached: uint16, work space; where it is too small for them, `cut` stays.
+    """
+    count = 0
+    for stride in range(first, last, LANES):
+        reaching = lanes_reaching(sums, stride, np.uint16(cut))
+        reaching &= passing(allowed, first_row + stride)
+        if count + signed(population(reaching)) > len(reached):
+            return cut
+        while reaching:
+            reached[count] = sums[stride + signed(lowest(reaching))]
+            reaching &= reaching - np.uint64(1)
+            count += 1
+    low, high = cut, 2**16 - 1
+    while low < high:
+        middle = (low + high + 1) >> 1
+        above = 0
+        for number in range(count):
+            above += reached[number] >= middle
+        if above >= wanted:
+            low = middle
+        else:
+            high = middle - 1
+    return low

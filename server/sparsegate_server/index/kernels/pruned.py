@@ -29,9 +29,6 @@ from sparsegate_server.index.kernels.windows import BLOCK
 _SHARE = 0.15
 """What the deferred terms together may add, as a share of the cut."""
 
-_SHARE_OF_REST = 0.5
-"""How much more of it for all the effort that is spared."""
-
 _POSTINGS_A_SCORE = 300
 """Scoring a document by its forward vector takes as long as scattering so many postings."""
 
@@ -48,11 +45,9 @@ def search_promising(
     end: int,
     documents: int,
     factor: float,
-    effort: float,
     sums: NDArray[np.uint16],
-) -> tuple[int, int, float]:
-    """Returns how many postings were read, how many blocks were passed over, and what no document
-    scores above that was missed, -1 if none was.
+) -> tuple[int, int]:
+    """Returns how many postings were read, and how many blocks were passed over.
 
     Args:
         first_row: of the window.
@@ -62,21 +57,15 @@ def search_promising(
         sums: uint16 [documents filled up to whole blocks], zero; it is left so.
     """
     cut = cut_of(race.bar[0], factor)
-    share = _SHARE + (1.0 - effort) * _SHARE_OF_REST
-    spared = defer(window, lists, int(cut * share))
+    spared = defer(window, lists, int(cut * _SHARE), documents, False)
     read = scatter_terms(window, lists, CHOSEN, begin, end, documents, sums)
     count = gather_columns(window.scaled, lists, window.deferred, window.columns)
     bound_the_rest(window, lists)
     entered = race.state[ENTERED]
     skipped = 0
-    most = 0
     for first in range(begin, end, BLOCK):
         block = first // BLOCK
-        if (
-            spared > 0
-            and effort == 1.0
-            and (race.state[ENTERED] - entered) * _POSTINGS_A_SCORE > spared
-        ):
+        if spared > 0 and (race.state[ENTERED] - entered) * _POSTINGS_A_SCORE > spared:
             # Too many documents come near the bar: the deferred postings cost less than they do.
             read += scatter_terms(window, lists, DEFERRED, first, end, documents, sums)
             window.later[:] = 0
@@ -87,10 +76,8 @@ def search_promising(
             skipped += 1
             continue
         rest, later = signed(window.rest[block]), signed(window.later[block])
-        trusted = int(rest * effort) if effort < 1.0 else rest
-        later = int(later * effort) if effort < 1.0 else later
         for stride in range(first, min(first + BLOCK, end), LANES):
-            low = max(0, cut - trusted)
+            low = max(0, cut - rest)
             if low >= _NEVER or not passing(race.allowed, first_row + stride):
                 continue
             if not lanes_reaching(sums, stride, np.uint16(low)):
@@ -101,9 +88,6 @@ def search_promising(
             low = max(1, cut - later)
             if consider(race, sums, stride, first_row, end, low, _NEVER):
                 cut = cut_of(race.bar[0], factor)
-        if effort < 1.0:
-            # Whatever was passed over here lacks that much of the cut, had all been trusted in.
-            most = max(most, min(cut + rest - trusted, bound))
     score_waiting(race)
     clear(sums, begin, end)
-    return read, skipped, most / factor if most > 0 else -1.0
+    return read, skipped

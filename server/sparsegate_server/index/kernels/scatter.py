@@ -38,27 +38,17 @@ def scatter(
 
 
 @helper
-def scatter_allowed(
-    start: int,
-    stop: int,
-    coefficient: np.uint32,
-    lists: Lists,
-    allowed: NDArray[np.uint64],
-    sums: NDArray[np.uint16],
+def scatter_marked(
+    start: int, stop: int, coefficient: np.uint32, lists: Lists, sums: NDArray[np.uint16]
 ) -> None:
-    """Adds those of the postings `start` to `stop` whose documents a filter lets pass.
-
-    Args:
-        allowed: uint64, a bit for each document of the window and of all behind it.
-    """
+    """Adds those of the postings `start` to `stop` whose documents have a sum above zero."""
     local_ids, impacts = lists.local_ids, lists.impacts
     for posting in range(start, stop):
-        local = np.uint64(local_ids[posting])
-        word = local >> np.uint64(6)
-        # The first comparison holds unless a file is damaged.
-        if word < len(allowed) and (allowed[word] >> (local & np.uint64(63))) & np.uint64(1):
+        local = local_ids[posting]
+        before = sums[local]
+        if before:
             added = (coefficient * np.uint32(impacts[posting]) + np.uint32(255)) >> np.uint32(8)
-            sums[local] += np.uint16(added)
+            sums[local] = before + np.uint16(added)
 
 
 @helper

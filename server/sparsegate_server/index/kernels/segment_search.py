@@ -23,9 +23,17 @@ from sparsegate_server.index.kernels.arrays import (
     U32_OUT,
     U64,
 )
-from sparsegate_server.index.kernels.bounds import Lists, Scaled, cut_of, greatest, scale_query
+from sparsegate_server.index.kernels.bounds import (
+    Lists,
+    Scaled,
+    cut_of,
+    greatest,
+    rescale_query,
+    scale_query,
+)
 from sparsegate_server.index.kernels.columns import TOGETHER, Columns
-from sparsegate_server.index.kernels.exhaustive import add_up, clear, enter_best
+from sparsegate_server.index.kernels.deferral import defer, defer_nothing, most_of
+from sparsegate_server.index.kernels.exhaustive import add_up, clear, enter_best, missed
 from sparsegate_server.index.kernels.pruned import search_promising
 from sparsegate_server.index.kernels.race import AHEAD, FILLED, READ, STATE, Race
 from sparsegate_server.index.kernels.registry import helper, kernel
@@ -40,6 +48,13 @@ _FIRST_STEP = 16_384
 """Documents that are searched exhaustively before there is a bar; if they give none, it takes whole
 windows. A multiple of a block."""
 
+_RESCORED = 10
+"""Where not all effort is made, so many documents are scored beyond those wanted, times the square
+root of those wanted."""
+
+_REACHED = 4096
+"""Sums among which the first cut is sharpened."""
+
 _RARE = 1 / 8
 """Where a smaller share of the documents is allowed, postings are added up only for these."""
 
@@ -52,15 +67,6 @@ class Asked(NamedTuple):
 
 
 @helper
-def _scale(
-    asked: Asked, window: Window, lists: Lists, window_terms: NDArray[np.int64], number: int,
-    most: float,
-) -> float:  # fmt: skip
-    first, last = window_terms[number], window_terms[number + 1]
-    return scale_query(asked.terms, asked.weights, lists, first, last, most, window.scaled)
-
-
-@helper
 def _search_whole(
     asked: Asked,
     window: Window,
@@ -68,30 +74,69 @@ def _search_whole(
     race: Race,
     window_terms: NDArray[np.int64],
     sums: NDArray[np.uint16],
+    reached: NDArray[np.uint16],
+    places: NDArray[np.int64],
+    later: NDArray[np.uint32],
     documents: int,
     rarely: bool,
+    effort: float,
 ) -> tuple[int, int, float]:
     """Adds all windows up before any document is scored, in sums of one factor, so that the best
-    of them all can be scored first."""
-    windows = len(window_terms) - 1
+    of them all can be scored first.
+
+    With less than all effort, terms that cost much for what they can add are left out, and only
+    the documents with the best sums are scored: what the others may be worth is bounded by their
+    sums and by what was left out.
+    """
+    windows, size = len(window_terms) - 1, len(asked.terms)
     common = np.inf
     for number in range(windows):
-        factor = _scale(asked, window, lists, window_terms, number, np.inf)
+        scaled = _placed(window.scaled, places[number * size : (number + 1) * size])
+        first, last = window_terms[number], window_terms[number + 1]
+        factor = scale_query(asked.terms, asked.weights, lists, first, last, scaled)
         if factor > 0.0:
             common = min(common, factor)
     if common == np.inf:
         return 0, 0, -1.0
     read = 0
     for number in range(windows):
-        if _scale(asked, window, lists, window_terms, number, common) == 0.0:
-            continue
+        scaled = _placed(window.scaled, places[number * size : (number + 1) * size])
+        rescale_query(asked.weights, lists, common, scaled)
+        own_window = Window(scaled, window.columns, window.deferred, window.later, window.rest)
         first_row = number * WINDOW
         own = min(WINDOW, documents - first_row)
+        defer_nothing(own_window)
+        if effort < 1.0:
+            defer(own_window, lists, int(_most(scaled) * (1.0 - effort)), own, True)
+        for block in range(BLOCKS):
+            later[number * BLOCKS + block] = window.later[block]
         part = sums[first_row : first_row + WINDOW]
-        read += add_up(window, lists, first_row, 0, own, own, part, race.allowed, rarely)
-    enter_best(race, sums, 0, 0, documents, len(race.scores), common)
+        read += add_up(own_window, lists, first_row, 0, own, own, part, race.allowed, rarely)
+    limit = len(race.scores)
+    if effort < 1.0:
+        wanted = limit + int(_RESCORED * np.sqrt(limit))
+        floor = enter_best(race, sums, 0, 0, documents, wanted, False, common, reached)
+        beyond = missed(sums, later, documents, floor, common)
+    else:
+        enter_best(race, sums, 0, 0, documents, limit, True, common, reached)
+        beyond = -1.0
     clear(sums, 0, documents)
-    return read, 0, -1.0
+    return read, 0, beyond
+
+
+@helper
+def _placed(scaled: Scaled, places: NDArray[np.int64]) -> Scaled:
+    return Scaled(places, scaled.coefficients, scaled.bounds)
+
+
+@helper
+def _most(scaled: Scaled) -> int:
+    """The most that all terms can add to any document."""
+    most = 0
+    for number in range(len(scaled.places)):
+        if scaled.places[number] >= 0:
+            most += most_of(scaled.coefficients[number])
+    return most
 
 
 @helper
@@ -102,15 +147,16 @@ def _search_stepwise(
     race: Race,
     window_terms: NDArray[np.int64],
     sums: NDArray[np.uint16],
+    reached: NDArray[np.uint16],
     documents: int,
-    effort: float,
 ) -> tuple[int, int, float]:
     """One window after another, the first documents exhaustively: they give a bar that spares work
     on the others."""
-    read, skipped, beyond = 0, 0, -1.0
+    read, skipped = 0, 0
     step = _FIRST_STEP
     for number in range(len(window_terms) - 1):
-        factor = _scale(asked, window, lists, window_terms, number, np.inf)
+        first, last = window_terms[number], window_terms[number + 1]
+        factor = scale_query(asked.terms, asked.weights, lists, first, last, window.scaled)
         if factor == 0.0:
             continue
         first_row = number * WINDOW
@@ -121,18 +167,19 @@ def _search_stepwise(
             begin = begin // BLOCK * BLOCK
         while begin < last and cut_of(race.bar[0], factor) == 1:
             end = min(last, begin + step)
+            defer_nothing(window)
             read += add_up(window, lists, first_row, begin, end, own, sums, race.allowed, False)
-            enter_best(race, sums, first_row, begin, end, len(race.scores), factor)
+            enter_best(race, sums, first_row, begin, end, len(race.scores), True, factor, reached)
             clear(sums, begin, end)
             begin, step = end, WINDOW
         if greatest(window.scaled.bounds) < cut_of(race.bar[0], factor):
             skipped += (last - begin + BLOCK - 1) // BLOCK
         elif begin < last:
-            more, passed, missed = search_promising(
-                window, lists, race, first_row, begin, last, own, factor, effort, sums
+            more, passed = search_promising(
+                window, lists, race, first_row, begin, last, own, factor, sums
             )
-            read, skipped, beyond = read + more, skipped + passed, max(beyond, missed)
-    return read, skipped, beyond
+            read, skipped = read + more, skipped + passed
+    return read, skipped, -1.0
 
 
 @kernel(
@@ -207,12 +254,19 @@ def search_segment(
         np.empty(BLOCKS, np.uint32),
         np.empty(BLOCKS, np.uint32),
     )
+    reached = np.empty(_REACHED, np.uint16)
     spread_out(spread, query_weights)
-    if len(scores) > _FEW or share < _RARE:
+    if len(scores) > _FEW or share < _RARE or effort < 1.0:
+        windows = len(window_terms) - 1
+        all_places = np.empty(windows * size, np.int64)
+        later = np.empty(windows * BLOCKS, np.uint32)
         counts = _search_whole(
-            asked, window, lists, race, window_terms, sums, len(born), share < _RARE
-        )
+            asked, window, lists, race, window_terms, sums, reached, all_places, later, len(born),
+            share < _RARE, effort,
+        )  # fmt: skip
     else:
-        counts = _search_stepwise(asked, window, lists, race, window_terms, sums, len(born), effort)
+        counts = _search_stepwise(
+            asked, window, lists, race, window_terms, sums, reached, len(born)
+        )
     wipe(spread)
     return race.state[FILLED], counts[0] + race.state[READ], counts[1], counts[2]

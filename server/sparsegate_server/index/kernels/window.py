@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from sparsegate_server.index.kernels.bounds import Lists, Scaled, add_bounds
 from sparsegate_server.index.kernels.columns import Columns
-from sparsegate_server.index.kernels.lanes import LANES
+from sparsegate_server.index.kernels.lanes import LANES, mark_lanes
 from sparsegate_server.index.kernels.registry import helper
-from sparsegate_server.index.kernels.scatter import first_from, scatter, scatter_allowed
+from sparsegate_server.index.kernels.scatter import first_from, scatter, scatter_marked
 from sparsegate_server.index.kernels.windows import BLOCKS
 
 CHOSEN, DEFERRED = 0, 1
@@ -78,12 +78,16 @@ def scatter_rare(
     """Scatters postings of those of the documents `first` to `last` that a filter lets pass, few
     as they are. Returns how many postings were read.
 
+    Their sums begin at one: a sum has room for that, and by it they are told from the others.
+
     Args:
         allowed: uint64, a bit for each document of the window and of all behind it.
-        sums: uint16, of the window.
+        sums: uint16, of the window, zero.
     """
     scaled = window.scaled
     first, last = span_of(allowed, first, last)
+    for stride in range(first, last, LANES):
+        mark_lanes(sums, stride, allowed[stride // LANES])
     read = 0
     for number in range(len(scaled.places)):
         at = scaled.places[number]
@@ -91,7 +95,7 @@ def scatter_rare(
             continue
         start = first_from(lists.ranges[at], lists.ranges[at + 1], first, lists)
         stop = first_from(start, lists.ranges[at + 1], last, lists)
-        scatter_allowed(start, stop, scaled.coefficients[number], lists, allowed, sums)
+        scatter_marked(start, stop, scaled.coefficients[number], lists, sums)
         read += stop - start
     return read
 
