@@ -14,6 +14,7 @@ from sparsegate_server.filters import FieldKind
 from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.keys import Keys
+from sparsegate_server.index.leaders import NO_BAR, Leaders
 from sparsegate_server.types import DocumentId, SparseVector
 
 ALIVE: Final = np.uint64(2**64 - 1)
@@ -23,9 +24,6 @@ A document is visible at a sequence number s if born ≤ s < dead. A writer buri
 writing one `dead` in place, with a number that no search has pinned yet; searches that run
 meanwhile read the old value or the new one and decide the same either way.
 """
-
-NO_BAR: Final = np.float32(-1)
-"""Below every score: even one that rounds to zero belongs to a hit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,10 +95,14 @@ class Part(Protocol):
         """Weighted terms of all stored documents."""
         ...
 
-    def search(self, query: Query, bar: np.float32, allowed: Mask | None) -> Candidates:
-        """At least the `query.limit` best documents that are visible, allowed, and score above
-        `bar`; of equal ones, at least those with the smallest ids. `allowed` may hold rows
-        that are not visible; None allows all."""
+    def search(self, query: Query, leaders: Leaders, allowed: Mask | None) -> Candidates:
+        """At least those documents that are visible, allowed, and among the `query.limit` best of
+        all that the leaders come from and of this part; of equal ones, at least those with the
+        smallest ids. They join the leaders.
+
+        Args:
+            allowed: may hold rows that are not visible; None allows all.
+        """
         ...
 
     def above(self, query: Query, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:

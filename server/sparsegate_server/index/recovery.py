@@ -212,8 +212,7 @@ def mark_dead(
         at = np.searchsorted(numbers, segment.details.numbers)
         at[at == len(numbers)] = 0
         rows = np.flatnonzero(numbers[at] == segment.details.numbers)
-        segment.deaths.dead[rows] = sequences[at[rows]]
-        segment.deaths.count = len(rows)
+        segment.deaths.bury(rows, sequences[at[rows]])
         here[at[rows]] = True
     return numbers[~here]
 

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparsegate_server.errors import InvalidVector, UnknownTerm
 from sparsegate_server.index import kernels
 from sparsegate_server.index.fan_out import fan_out
 from sparsegate_server.index.filter.mask import Mask
-from sparsegate_server.index.part import NO_BAR, Candidates, Part, Query
+from sparsegate_server.index.leaders import NO_BAR, Leaders
+from sparsegate_server.index.part import Candidates, Part, Query
 from sparsegate_server.index.ranking import Ranking, best
 from sparsegate_server.index.view import View
 from sparsegate_server.types import MAX_WEIGHT, SparseVector
@@ -144,22 +144,11 @@ def better(view: View, query: Query, allowed: Allowed | None, own: float, key: b
 
 def _search_parts(query: Query, allowed: Allowed | None, parts: Sequence[Part]) -> list[Candidates]:
     """Candidates of several parts, one after the other in the calling thread."""
-    bar = query.bar
+    leaders = Leaders(min(query.limit, sum(part.rows for part in parts)), query.bar)
     found = []
     for part in parts:
         mask = None if allowed is None else allowed[part]
         if mask is not None and not mask:
             continue
-        candidates = part.search(query, bar, mask)
-        found.append(candidates)
-        bar = max(bar, _bar_of(candidates.scores, query.limit))
+        found.append(part.search(query, leaders, mask))
     return found
-
-
-def _bar_of(scores: NDArray[np.float32], limit: int) -> np.float32:
-    """What the limit-th best of a part says about the whole: it bounds the limit-th best of all
-    from below. What ties with it may still have a smaller id, so the bar lies just under it."""
-    if len(scores) < limit:
-        return NO_BAR
-    worst = np.partition(scores, -limit)[-limit]
-    return np.float32(np.nextafter(worst, np.float32(-np.inf)))

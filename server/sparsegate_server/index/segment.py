@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward
 from sparsegate_server.index.keys import Keys
+from sparsegate_server.index.leaders import Leaders
 from sparsegate_server.index.part import ALIVE, Candidates, Query, Sizes
 from sparsegate_server.index.postings import Postings
 from sparsegate_server.index.rows import Rows
@@ -22,6 +24,8 @@ from sparsegate_server.index.scratch import scratch_for
 from sparsegate_server.types import DocumentId, SparseVector
 
 _EVERY: NDArray[np.uint64] = np.empty(0, np.uint64)
+_search_segment: Any = kernels.search_segment
+_UNKNOWN: NDArray[np.float32] = np.empty(0, np.float32)
 _SCAN_SHARE = 1 / 500
 """Filters that let fewer documents pass have them scored one by one, without postings."""
 
@@ -62,15 +66,25 @@ class Deaths:
 
     Attributes:
         dead: uint64 [n], sequence number from which a document is not visible any more.
+        touched: uint64, a bit for each document, set for all that ever had a `dead`. Searches look
+            at `dead` only where it is set.
         count: how many documents are dead. The writer's own.
     """
 
     dead: NDArray[np.uint64]
+    touched: NDArray[np.uint64]
     count: int = 0
 
     @classmethod
     def none(cls, rows: int) -> Deaths:
-        return cls(np.full(rows, ALIVE))
+        return cls(np.full(rows, ALIVE), np.zeros(-(-rows // 64), np.uint64))
+
+    def bury(self, rows: NDArray[np.int64], sequence: int | NDArray[np.integer[Any]]) -> None:
+        """Ends the life of `rows`, none of which is dead, at `sequence`, or each at its own."""
+        # The bits first: whoever may see a death must not be kept from looking for it.
+        np.bitwise_or.at(self.touched, rows >> 6, np.uint64(1) << (rows & 63).astype(np.uint64))
+        self.dead[rows] = sequence
+        self.count += len(rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,10 +106,23 @@ class Segment:
     columns: Mapping[str, Column] = field(default_factory=dict)
     file: str = ""
     column_files: Mapping[str, str] = field(default_factory=dict)
-    newest: int = field(init=False)
+    newest: np.uint64 = field(init=False)
+    _arrays: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "newest", int(self.details.born.max(initial=0)))
+        newest = self.details.born.max(initial=np.uint64(0))
+        object.__setattr__(self, "newest", newest)
+        # What a search hands to its kernel, gathered once.
+        arrays = (
+            *self.postings.arrays(),
+            self.forward.indptr,
+            self.forward.terms,
+            self.forward.weights,
+            self.details.born,
+            self.deaths.dead,
+            self.deaths.touched,
+        )
+        object.__setattr__(self, "_arrays", arrays)
 
     @classmethod
     def build(cls, keys: Keys, details: Details, forward: Forward, vocabulary: int) -> Segment:
@@ -147,47 +174,34 @@ class Segment:
     def stored_weights(self) -> int:
         return len(self.forward.terms)
 
-    def search(self, query: Query, bar: np.float32, allowed: Mask | None) -> Candidates:
+    def search(self, query: Query, leaders: Leaders, allowed: Mask | None) -> Candidates:
         passing = self.rows if allowed is None else allowed.count
         if passing <= self.rows * _SCAN_SHARE or len(query.terms) > kernels.MOST_TERMS:
             every = np.arange(self.rows, dtype=np.uint32) if allowed is None else allowed.rows()
-            return self.above(query, bar, every)
-        postings, forward = self.postings, self.forward
-        scratch = scratch_for(query.vocabulary, self.rows)
-        room = min(query.limit, self.rows)
+            found = self.above(query, leaders.bar, every)
+            leaders.offer(found.scores)
+            return found
+        room = min(len(leaders.scores), self.rows)
         scores = np.empty(room, np.float32)
         rows = np.empty(room, np.uint32)
-        found, scored, skipped, missed = kernels.search_segment(
+        own, leaders.filled, leaders.bar, scored, skipped, missed = _search_segment(
+            *self._arrays,
             query.terms,
             query.weights,
-            postings.window_terms,
-            postings.terms,
-            postings.ranges,
-            postings.local_ids,
-            postings.impacts,
-            postings.scales,
-            postings.blocks,
-            postings.block_maxima,
-            postings.columns,
-            postings.dense,
-            forward.indptr,
-            forward.terms,
-            forward.weights,
-            self.details.born,
-            self.deaths.dead,
             query.sequence,
-            self._untouched(query.sequence),
+            self.newest <= query.sequence,
             _EVERY if allowed is None else allowed.words,
             passing / self.rows,
             query.effort,
-            bar,
-            scratch.weights,
-            scratch.member,
-            scratch.sums,
+            leaders.bar,
+            *scratch_for(query.vocabulary, self.rows),
+            leaders.scores,
+            leaders.rows,
+            leaders.filled,
             scores,
             rows,
         )
-        return Candidates(self, scores[:found], rows[:found], scored, skipped, missed)
+        return Candidates(self, scores[:own], rows[:own], scored, skipped, missed)
 
     def above(self, query: Query, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
         scratch = scratch_for(query.vocabulary)
@@ -203,6 +217,7 @@ class Segment:
             self.details.born,
             self.deaths.dead,
             query.sequence,
+            _UNKNOWN,
             bar,
             scratch.weights,
             scratch.member,
@@ -210,11 +225,6 @@ class Segment:
             found_rows,
         )
         return Candidates(self, scores[:found], found_rows[:found], scored)
-
-    def _untouched(self, sequence: np.uint64) -> bool:
-        """Whether all documents are surely visible. A death that a reader may see has been counted
-        before the reader's instant was published."""
-        return self.deaths.count == 0 and self.newest <= int(sequence)
 
     def frequencies(self, terms: NDArray[np.uint32], sequence: int) -> NDArray[np.int64]:
         postings = self.postings
@@ -250,8 +260,7 @@ class Segment:
 
     def bury(self, rows: NDArray[np.int64], sequence: int) -> None:
         """Ends the life of `rows` at `sequence`."""
-        self.deaths.dead[rows] = sequence
-        self.deaths.count += len(rows)
+        self.deaths.bury(rows, sequence)
 
     def revive(self, rows: NDArray[np.int64]) -> None:
         """Takes a `bury` back."""
@@ -315,8 +324,7 @@ class Merged:
             return
         for source, destination in zip(sources, self.destinations, strict=True):
             rows = np.flatnonzero((destination >= 0) & (source.deaths.dead != ALIVE))
-            self.segment.deaths.dead[destination[rows]] = source.deaths.dead[rows]
-            self.segment.deaths.count += len(rows)
+            self.segment.deaths.bury(destination[rows], source.deaths.dead[rows])
 
     def dropped(self, sources: Sequence[Segment]) -> NDArray[np.int64]:
         """Numbers of the documents that were left behind."""

@@ -17,6 +17,7 @@ from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward, TermIds
 from sparsegate_server.index.keys import Keys
+from sparsegate_server.index.leaders import Leaders
 from sparsegate_server.index.part import ALIVE, Candidates, Query, Sizes
 from sparsegate_server.index.rows import Rows
 from sparsegate_server.index.scratch import scratch_for
@@ -48,6 +49,8 @@ class Tail:
         self._indptr = np.zeros(1, np.int64)
         self._terms: TermIds = np.empty(0, np.dtype(term_type))
         self._weights = np.empty(0, np.float32)
+        # By term id. It may run ahead of a view, which bounds the view's weights all the same.
+        self._heaviest = np.zeros(0, np.float32)
         self._born = np.empty(0, np.uint64)
         self._dead = np.empty(0, np.uint64)
 
@@ -59,6 +62,7 @@ class Tail:
         self._reserve(last - first, stop - start)
         self._terms[start:stop] = rows.forward.terms
         self._weights[start:stop] = rows.forward.weights
+        self._raise_heaviest(rows.forward)
         self._indptr[first + 1 : last + 1] = rows.forward.indptr[1:] + start
         self._born[first:last] = sequence
         self._dead[first:last] = ALIVE
@@ -102,7 +106,14 @@ class Tail:
     def view(self) -> TailView:
         """What has been appended until now."""
         return TailView(
-            self, self.count, self._indptr, self._terms, self._weights, self._born, self._dead
+            self,
+            self.count,
+            self._indptr,
+            self._terms,
+            self._weights,
+            self._born,
+            self._dead,
+            self._heaviest,
         )
 
     def sealed(self, vocabulary: int, sequence: int) -> tuple[Segment | None, NDArray[np.int64]]:
@@ -122,12 +133,20 @@ class Tail:
         """Buries in the sealed segment what has died here meanwhile."""
         dead = self._dead[: self.count]
         rows = np.flatnonzero((destination >= 0) & (dead != ALIVE))
-        segment.deaths.dead[destination[rows]] = dead[rows]
-        segment.deaths.count += len(rows)
+        segment.deaths.bury(destination[rows], dead[rows])
 
     def dropped(self, destination: NDArray[np.int64]) -> NDArray[np.int64]:
         """Numbers of the documents that the sealed segment leaves out."""
         return np.array(self.numbers, np.int64)[destination < 0]
+
+    def _raise_heaviest(self, forward: Forward) -> None:
+        known, needed = len(self._heaviest), int(forward.terms.max(initial=0)) + 1
+        if needed > known:
+            grown = np.zeros(max(needed, 2 * known), np.float32)
+            grown[:known] = self._heaviest
+            self._heaviest = grown
+        terms = forward.terms.astype(self._terms.dtype, copy=False)
+        kernels.raise_heaviest(terms, forward.weights, self._heaviest)
 
     def _reserve(self, rows: int, weights: int) -> None:
         self._indptr = _with_room(self._indptr, self.count + 1, rows)
@@ -149,6 +168,7 @@ class TailView:
     weights: NDArray[np.float32]
     born: NDArray[np.uint64]
     dead: NDArray[np.uint64]
+    heaviest: NDArray[np.float32]
     _columns: dict[tuple[str, FieldKind], Column] = field(default_factory=dict)
 
     def columns_for(self, kinds: Mapping[str, FieldKind]) -> dict[str, Column]:
@@ -166,9 +186,11 @@ class TailView:
     def stored_weights(self) -> int:
         return int(self.indptr[self.rows])
 
-    def search(self, query: Query, bar: np.float32, allowed: Mask | None) -> Candidates:
+    def search(self, query: Query, leaders: Leaders, allowed: Mask | None) -> Candidates:
         every = np.arange(self.rows, dtype=np.uint32) if allowed is None else allowed.rows()
-        return self.above(query, bar, every)
+        found = self.above(query, leaders.bar, every)
+        leaders.offer(found.scores)
+        return found
 
     def above(self, query: Query, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
         scores = np.empty(len(rows), np.float32)
@@ -184,6 +206,7 @@ class TailView:
             self.born,
             self.dead,
             query.sequence,
+            self.heaviest,
             bar,
             scratch.weights,
             scratch.member,

@@ -19,7 +19,8 @@ from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward, indptr_of
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import NO_BAR, Candidates, Query
+from sparsegate_server.index.leaders import NO_BAR, Leaders
+from sparsegate_server.index.part import Candidates, Query
 from sparsegate_server.index.scratch import scratch_for
 from sparsegate_server.index.segment import Details, Segment
 
@@ -100,6 +101,12 @@ def ranked(
     return found.rows[order], found.scores[order]
 
 
+def searched(
+    segment: Segment, query: Query, mask: Mask | None = None, bar: np.float32 = NO_BAR
+) -> Candidates:
+    return segment.search(query, Leaders(query.limit, bar), mask)
+
+
 def every_hit(
     segment: Segment, query: Query, mask: Mask | None, bar: np.float32
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
@@ -114,7 +121,7 @@ def test_the_best_are_found(rows: int, query: Query, data: st.DataObject) -> Non
     mask = data.draw(masks(rows))
     bar = data.draw(st.sampled_from([NO_BAR, np.float32(0), np.float32(0.7), np.float32(4)]))
     expected = [each[: query.limit] for each in every_hit(segment, query, mask, bar)]
-    found = ranked(segment.search(query, bar, mask), query.limit)
+    found = ranked(searched(segment, query, mask, bar), query.limit)
     assert found[0].tolist() == expected[0].tolist()
     assert found[1].tobytes() == expected[1].tobytes()
     assert not any(array.any() for array in scratch_for(VOCABULARY))
@@ -128,7 +135,7 @@ def test_less_effort_says_what_it_may_have_missed(
     segment = segment_of(rows)
     mask = data.draw(masks(rows))
     bar = data.draw(st.sampled_from([NO_BAR, np.float32(0.7)]))
-    found = segment.search(replace(query, effort=effort), bar, mask)
+    found = searched(segment, replace(query, effort=effort), mask, bar)
     every = dict(zip(*map(np.ndarray.tolist, every_hit(segment, query, mask, bar)), strict=True))
     scores = dict(zip(*map(np.ndarray.tolist, ranked(found, query.limit)), strict=True))
     assert scores.items() <= every.items()
@@ -143,7 +150,7 @@ def test_more_terms_than_the_sums_have_room_for_are_scored_one_by_one() -> None:
     terms = np.arange(2 * kernels.MOST_TERMS, dtype=np.uint32)
     query = Query(terms, np.ones(len(terms), np.float32), len(terms), 10, np.uint64(2))
     expected = [each[:10] for each in every_hit(segment, query, None, NO_BAR)]
-    found = ranked(segment.search(query, NO_BAR, None), 10)
+    found = ranked(searched(segment, query), 10)
     assert [each.tolist() for each in found] == [each.tolist() for each in expected]
 
 
@@ -153,6 +160,38 @@ def test_a_filter_spares_reading(share: float) -> None:
     rows = segment.rows
     terms = np.arange(0, VOCABULARY, 20, dtype=np.uint32)
     query = Query(terms, np.ones(len(terms), np.float32), VOCABULARY, 10, np.uint64(4))
-    everything = segment.search(query, NO_BAR, None).scored
+    everything = searched(segment, query).scored
     first = np.arange(int(rows * share))
-    assert segment.search(query, NO_BAR, Mask.of(first, rows)).scored < everything * (share + 0.4)
+    assert searched(segment, query, Mask.of(first, rows)).scored < everything * (share + 0.4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(asked(), st.permutations([1, 3_000, 65_536]), st.data())
+def test_what_other_parts_have_found_hides_nothing(
+    query: Query, order: list[int], data: st.DataObject
+) -> None:
+    leaders = Leaders(query.limit)
+    found: dict[tuple[int, int], float] = {}
+    every: dict[tuple[int, int], float] = {}
+    for rows in order:
+        segment = segment_of(rows)
+        mask = data.draw(masks(rows))
+        own = segment.search(query, leaders, mask)
+        assert own.missed < 0
+        found |= zip_scores(rows, own.rows, own.scores)
+        every |= zip_scores(rows, *every_hit(segment, query, mask, NO_BAR))
+        taken = sorted(leaders.scores[: leaders.filled].tolist(), reverse=True)
+        assert taken == sorted(every.values(), reverse=True)[: query.limit]
+    assert found.items() <= every.items()
+    if len(every) > query.limit:
+        worst = sorted(every.values())[-query.limit]
+        every = {place: score for place, score in every.items() if score > worst}
+        ties = [place for place, score in found.items() if score == worst]
+        assert len(ties) + len(every) >= query.limit
+    assert every.items() <= found.items()
+
+
+def zip_scores(
+    part: int, rows: NDArray[np.uint32], scores: NDArray[np.float32]
+) -> dict[tuple[int, int], float]:
+    return {(part, row): score for row, score in zip(rows.tolist(), scores.tolist(), strict=True)}

@@ -28,7 +28,8 @@ from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import NO_BAR, Query
+from sparsegate_server.index.leaders import NO_BAR, Leaders
+from sparsegate_server.index.part import Query
 from sparsegate_server.index.scratch import scratch_for
 from sparsegate_server.index.segment import Details, Segment
 from sparsegate_server.index.segment_file import (
@@ -252,9 +253,9 @@ def exercise(damaged: Segment) -> None:
     for effort in (1.0, 0.5):
         for limit in (5, 500):
             query = Query(terms, weights, VOCABULARY, limit, np.uint64(1), effort=effort)
-            damaged.search(query, NO_BAR, None)
-            damaged.search(query, np.float32(1), None)
-            damaged.search(query, NO_BAR, Mask.of(every[::2].tolist(), damaged.rows))
+            damaged.search(query, Leaders(limit), None)
+            damaged.search(query, Leaders(limit, np.float32(1)), None)
+            damaged.search(query, Leaders(limit), Mask.of(every[::2].tolist(), damaged.rows))
     damaged.above(query, NO_BAR, every)
     assert not any(array.any() for array in scratch_for(VOCABULARY))
     damaged.deaths.dead[3] = 1

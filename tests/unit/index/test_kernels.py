@@ -16,7 +16,8 @@ from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward, term_type
 from sparsegate_server.index.kernels.top_k import offer
 from sparsegate_server.index.keys import Keys
-from sparsegate_server.index.part import ALIVE, NO_BAR, Query
+from sparsegate_server.index.leaders import NO_BAR, Leaders
+from sparsegate_server.index.part import ALIVE, Query
 from sparsegate_server.index.rows import Rows
 from sparsegate_server.index.scratch import scratch_for
 from sparsegate_server.index.segment import Details, Segment, merged
@@ -71,7 +72,8 @@ def found(
     allowed: Mask | None = None,
     vocabulary: int = VOCABULARY,
 ) -> list[tuple[int, float]]:
-    candidates = segment.search(asked(query, limit, sequence, vocabulary), bar, allowed)
+    wanted = asked(query, limit, sequence, vocabulary)
+    candidates = segment.search(wanted, Leaders(limit, bar), allowed)
     assert not any(array.any() for array in scratch_for(vocabulary))
     pairs = zip(candidates.rows.tolist(), candidates.scores.tolist(), strict=True)
     return sorted(pairs, key=lambda hit: (-hit[1], hit[0]))
@@ -83,13 +85,15 @@ def best(documents: dict[int, Vector], query: Vector, limit: int) -> list[tuple[
     return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:limit]
 
 
-def scanned(documents: Sequence[Vector], query: Vector) -> dict[int, float]:
+def scanned(
+    documents: Sequence[Vector], query: Vector, bar: np.float32 = NO_BAR
+) -> dict[int, float]:
     tail = Tail(term_type(VOCABULARY))
     count = len(documents)
     keys = [bytes([row]) for row in range(count)]
     records = [Record(None, {})] * count
     tail.append(Rows(keys, records, [(0, 0)] * count, forward_of(documents), range(count)), 1)
-    candidates = tail.view().search(asked(query, 1), NO_BAR, None)
+    candidates = tail.view().search(asked(query, 1), Leaders(1, bar), None)
     return dict(zip(candidates.rows.tolist(), candidates.scores.tolist(), strict=True))
 
 
@@ -125,6 +129,8 @@ def test_a_bar_hides_exactly_what_does_not_clear_it(
     bar = data.draw(st.sampled_from([-1.0, 0.0, *(score for _, score in everything)]))
     above = [hit for hit in everything if hit[1] > bar]
     assert found(segment_of(documents), query, limit, np.float32(bar)) == above[:limit]
+    # In a tail, documents are passed over that have none of the terms that could clear it.
+    assert scanned(documents, query, np.float32(bar)) == dict(above)
 
 
 @given(st.lists(vectors, max_size=30), queries, limits, st.sets(st.integers(0, 29)), st.data())

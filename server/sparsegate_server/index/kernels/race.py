@@ -19,6 +19,10 @@ from sparsegate_server.index.kernels.top_k import offer
 AHEAD = 8
 """Documents that wait at a time."""
 
+FOREIGN = np.uint32(2**32 - 1)
+"""Stands for the rows of other parts: an equal score of this part takes their place, since its id
+may be smaller. Both have been found, so that nothing is lost, and the bar stays where it was."""
+
 FILLED, WAITING, ENTERED, READ = range(4)
 STATE = 4
 
@@ -32,10 +36,11 @@ class Race(NamedTuple):
     Attributes:
         born, dead: uint64 [documents], the sequence numbers between which each lives.
         sequence: the instant that is searched.
-        all_visible: whether all documents live then, so that none needs to be looked at.
+        touched: uint64, a bit for each document, set where `dead` must be looked at.
+        settled: whether all documents were born by then.
         allowed: uint64, a word for each stride, a bit for each document that a filter lets pass; or
             empty, all pass.
-        scores, rows: the best so far, as a heap.
+        scores, rows: the best so far, as a heap; documents of other parts have the row `FOREIGN`.
         waiting: uint32 [AHEAD], rows that are to be scored next.
         bar: float32 [1], only scores above it count.
         state: int64 [STATE]: FILLED places of the heap, rows WAITING, documents that have ENTERED,
@@ -46,8 +51,9 @@ class Race(NamedTuple):
     spread: Spread
     born: NDArray[np.uint64]
     dead: NDArray[np.uint64]
+    touched: NDArray[np.uint64]
     sequence: np.uint64
-    all_visible: bool
+    settled: bool
     allowed: NDArray[np.uint64]
     scores: NDArray[np.float32]
     rows: NDArray[np.uint32]
@@ -76,7 +82,10 @@ def score_waiting(race: Race) -> None:
 @helper
 def _enter(race: Race, row: int) -> bool:
     """Lets a document wait for its turn. Returns whether all that waited have been scored."""
-    if not race.all_visible and (race.born[row] > race.sequence or race.dead[row] <= race.sequence):
+    if not race.settled and race.born[row] > race.sequence:
+        return False
+    touched = race.touched[row >> 6] >> np.uint64(row & 63) & np.uint64(1)
+    if touched and race.dead[row] <= race.sequence:
         return False
     fetch_row(row, race.vectors)
     race.waiting[race.state[WAITING]] = row
@@ -86,6 +95,26 @@ def _enter(race: Race, row: int) -> bool:
         return False
     score_waiting(race)
     return True
+
+
+@helper
+def begin(race: Race, filled: int) -> None:
+    """Begins with the heap of other parts."""
+    race.state[FILLED] = filled
+    for place in range(filled):
+        race.rows[place] = FOREIGN
+
+
+@helper
+def finish(race: Race, scores: NDArray[np.float32], rows: NDArray[np.uint32]) -> int:
+    """Copies the documents of this part; returns how many there are."""
+    own = 0
+    for place in range(race.state[FILLED]):
+        if race.rows[place] != FOREIGN:
+            scores[own] = race.scores[place]
+            rows[own] = race.rows[place]
+            own += 1
+    return own
 
 
 @helper

@@ -35,7 +35,15 @@ from sparsegate_server.index.kernels.columns import TOGETHER, Columns
 from sparsegate_server.index.kernels.deferral import defer, defer_nothing, most_of
 from sparsegate_server.index.kernels.exhaustive import add_up, clear, enter_best, missed
 from sparsegate_server.index.kernels.pruned import search_promising
-from sparsegate_server.index.kernels.race import AHEAD, FILLED, READ, STATE, Race
+from sparsegate_server.index.kernels.race import (
+    AHEAD,
+    FILLED,
+    READ,
+    STATE,
+    Race,
+    begin,
+    finish,
+)
 from sparsegate_server.index.kernels.registry import helper, kernel
 from sparsegate_server.index.kernels.score import PIECE, Spread, Vectors, spread_out, wipe
 from sparsegate_server.index.kernels.window import Window, span_of
@@ -183,13 +191,11 @@ def _search_stepwise(
 
 
 @kernel(
-    U32, F32, I64, U32, I64, U16, U8, F32, I32, U8, I64, U8, I64, TERMS, F32, U64, U64,
+    I64, U32, I64, U16, U8, F32, I32, U8, I64, U8, I64, TERMS, F32, U64, U64, U64, U32, F32,
     types.uint64, types.boolean, U64, types.float64, types.float64, types.float32, F64_OUT, U8_OUT,
-    U16_OUT, F32_OUT, U32_OUT,
+    U16_OUT, F32_OUT, U32_OUT, types.int64, F32_OUT, U32_OUT,
 )  # fmt: skip
 def search_segment(
-    query_terms: NDArray[np.uint32],
-    query_weights: NDArray[np.float32],
     window_terms: NDArray[np.int64],
     terms: NDArray[np.uint32],
     ranges: NDArray[np.int64],
@@ -205,8 +211,11 @@ def search_segment(
     forward_weights: NDArray[np.float32],
     born: NDArray[np.uint64],
     dead: NDArray[np.uint64],
+    touched: NDArray[np.uint64],
+    query_terms: NDArray[np.uint32],
+    query_weights: NDArray[np.float32],
     sequence: np.uint64,
-    all_visible: bool,
+    settled: bool,
     allowed: NDArray[np.uint64],
     share: float,
     effort: float,
@@ -214,25 +223,31 @@ def search_segment(
     table: NDArray[np.float64],
     member: NDArray[np.uint8],
     sums: NDArray[np.uint16],
+    best_scores: NDArray[np.float32],
+    best_rows: NDArray[np.uint32],
+    filled: int,
     scores: NDArray[np.float32],
     rows: NDArray[np.uint32],
-) -> tuple[int, int, int, float]:
-    """The best `len(scores)` documents that are visible at `sequence`, allowed, and score above
-    `bar`.
+) -> tuple[int, int, np.float32, int, int, float]:
+    """The documents that are visible at `sequence`, allowed, score above `bar`, and are among the
+    best of all parts so far.
 
     Args:
-        query_terms, query_weights: ascending term ids and their weights, at most `MOST_TERMS`.
         window_terms to dense: the postings, as `Postings` describes them.
         indptr, forward_terms, forward_weights: the forward vectors.
-        born to allowed: see `Race`.
+        born, dead, touched, sequence, settled, allowed: see `Race`.
+        query_terms, query_weights: ascending term ids and their weights, at most `MOST_TERMS`.
         share: of the documents that are allowed.
         effort: 1 to find all of the best; less, above 0, to read less.
         table, member: work space by term id, see `Spread`.
         sums: uint16 [at least the documents, filled up to whole windows], zero; it is left so.
-        scores, rows: the answer, in heap order; its size must be at least 1.
+        best_scores, best_rows, filled: the best so far, as a heap; it goes on with those found.
+            There must be at least one place.
+        scores, rows: the answer, in no order: room for as many, or for all documents.
 
     Returns:
-        How many documents were found, how many postings and forward weights were read, how many
+        How many documents were found, how many places of the heap are taken, the bar that it
+        makes, how many postings and forward weights were read, how many
         blocks were passed over, and what no document scores above that was missed, -1 if none was.
     """
     lists = Lists(
@@ -241,7 +256,7 @@ def search_segment(
     spread = Spread(query_terms, table, member, np.empty(PIECE + 1, np.int64))
     race = Race(
         Vectors(indptr, forward_terms, forward_weights),
-        spread, born, dead, sequence, all_visible, allowed, scores, rows,
+        spread, born, dead, touched, sequence, settled, allowed, best_scores, best_rows,
         np.empty(AHEAD, np.uint32), np.full(1, bar, np.float32), np.zeros(STATE, np.int64),
     )  # fmt: skip
     asked = Asked(query_terms, query_weights)
@@ -256,7 +271,8 @@ def search_segment(
     )
     reached = np.empty(_REACHED, np.uint16)
     spread_out(spread, query_weights)
-    if len(scores) > _FEW or share < _RARE or effort < 1.0:
+    begin(race, filled)
+    if len(best_scores) > _FEW or share < _RARE or effort < 1.0:
         windows = len(window_terms) - 1
         all_places = np.empty(windows * size, np.int64)
         later = np.empty(windows * BLOCKS, np.uint32)
@@ -269,4 +285,6 @@ def search_segment(
             asked, window, lists, race, window_terms, sums, reached, len(born)
         )
     wipe(spread)
-    return race.state[FILLED], counts[0] + race.state[READ], counts[1], counts[2]
+    own = finish(race, scores, rows)
+    read, skipped, beyond = counts
+    return own, race.state[FILLED], race.bar[0], read + race.state[READ], skipped, beyond
