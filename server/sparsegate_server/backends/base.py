@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sparsegate_server.errors import SparsegateError
 from sparsegate_server.filters import Condition, FieldKind, Filter
 from sparsegate_server.operations import (
     WHOLE,
@@ -264,6 +265,17 @@ class IndexBackend(Protocol):
             ReplyTooLarge: the selected parts of the hits are more than `options.max_bytes`.
             NotCalibrated: a target recall, but nobody measured what effort it takes.
         """
+        ...
+
+    async def search_batch(
+        self,
+        name: str,
+        searches: Sequence[tuple[SparseVector, SearchOptions]],
+        *,
+        config: CollectionConfig | None = None,
+    ) -> list[SearchResult | SparsegateError]:
+        """What `search` finds for each, in order, all as of one instant. An error stands in the
+        place of a search that failed, and leaves the others alone."""
         ...
 
     async def calibrate(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sparsegate_server import index
-from sparsegate_server.backends import snapshots
+from sparsegate_server.backends import batches, snapshots
 from sparsegate_server.backends.base import (
     Alias,
     AliasChange,
@@ -20,8 +20,8 @@ from sparsegate_server.backends.base import (
     CollectionStats,
     Snapshot,
 )
-from sparsegate_server.backends.members import Member, Members, not_found
-from sparsegate_server.errors import ShuttingDown
+from sparsegate_server.backends.members import Member, Members
+from sparsegate_server.errors import ShuttingDown, SparsegateError
 from sparsegate_server.filters import FieldKind, Filter
 from sparsegate_server.index import recovery
 from sparsegate_server.index.data_folder import DataFolder
@@ -255,6 +255,21 @@ class EmbeddedBackend:
         member = self._member(name, config)
         return await self._read_of(member, lambda: member.collection.search(query, options))
 
+    async def search_batch(
+        self,
+        name: str,
+        searches: Sequence[tuple[SparseVector, SearchOptions]],
+        *,
+        config: CollectionConfig | None = None,
+    ) -> list[SearchResult | SparsegateError]:
+        member = self._member(name, config)
+        with member.collection.batch(searches, threads=self._threads) as batch:
+            outcomes = await batches.answered(batch, self._threads, self._read_soon)
+        return [
+            self._members.told(member, each) if isinstance(each, SparsegateError) else each
+            for each in outcomes
+        ]
+
     async def explain(
         self,
         name: str,
@@ -363,14 +378,10 @@ class EmbeddedBackend:
         return await self._told(member, self._in(executor, work))
 
     async def _told(self, member: Member, work: Awaitable[_Result]) -> _Result:
-        """The result of work on a collection; whoever meets it closed is told that it was deleted,
-        unless the gateway stops."""
         try:
             return await work
-        except ShuttingDown:
-            if self._closed or self._members.holds(member):
-                raise
-            raise not_found(member.config.name) from None
+        except ShuttingDown as error:
+            raise self._members.told(member, error) from None
 
     async def _read(self, work: Callable[[], _Result]) -> _Result:
         return await self._in(self._readers, work)
@@ -382,6 +393,10 @@ class EmbeddedBackend:
     async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
         self._refuse_if_closed()
         return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+    def _read_soon(self, work: Callable[[], _Result]) -> Future[_Result]:
+        self._refuse_if_closed()
+        return self._readers.submit(work)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -18,7 +18,12 @@ from sparsegate_server.backends.base import (
     CollectionStats,
     PayloadIndex,
 )
-from sparsegate_server.errors import CollectionExists, CollectionNotFound, SparsegateError
+from sparsegate_server.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    ShuttingDown,
+    SparsegateError,
+)
 from sparsegate_server.index import recovery
 from sparsegate_server.index.data_folder import DataFolder
 from sparsegate_server.index.store import schema
@@ -113,6 +118,13 @@ class Members:
     def holds(self, member: Member) -> bool:
         """Whether it has not been deleted."""
         return self._members.get(member.config.name) is member
+
+    def told(self, member: Member, error: SparsegateError) -> SparsegateError:
+        """What to tell whoever met an error: that the collection was deleted, where that closed
+        it."""
+        if not isinstance(error, ShuttingDown) or self.holds(member):
+            return error
+        return not_found(member.config.name)
 
     def with_snapshots(self, name: str) -> str:
         """The own name of a collection. The archives of one that cannot be read, or was deleted,

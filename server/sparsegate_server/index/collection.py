@@ -6,15 +6,18 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from sparsegate_server.errors import InvalidRequest, SparsegateError
 from sparsegate_server.filters import TEXT_FIELD, FieldKind, Filter
 from sparsegate_server.index import kernels, recovery
 from sparsegate_server.index.archive import Archived, write_archive
 from sparsegate_server.index.background import Background
+from sparsegate_server.index.batch import Batch, Outcome, Search
 from sparsegate_server.index.efforts import Efforts
+from sparsegate_server.index.figures import Figures
 from sparsegate_server.index.filter import evaluate
 from sparsegate_server.index.filtering import Filtering
 from sparsegate_server.index.graves import Dropped, Graves
@@ -23,9 +26,9 @@ from sparsegate_server.index.index_files import IndexFiles
 from sparsegate_server.index.maintenance import Maintenance
 from sparsegate_server.index.reader import Reader
 from sparsegate_server.index.scrub import Scrub
-from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.store.codec import write_payload
 from sparsegate_server.index.store.database import Store
+from sparsegate_server.index.tuning import Tuning
 from sparsegate_server.index.upkeep import Upkeep
 from sparsegate_server.index.values import Size
 from sparsegate_server.index.writer import Writer
@@ -51,24 +54,7 @@ from sparsegate_server.types import DocumentId, SparseVector
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """What may differ from one start to the next.
-
-    Attributes:
-        tail_documents: new documents that are kept unsorted before they are sealed.
-        most_unindexed: sealed documents that one filter may read from the store.
-        threads: how many threads one search may use, the calling one included.
-        scrub_seconds: pause between two readings of all files in the background; 0 for none.
-        most_payload_bytes: of a payload that has been changed in place; 0 for no limit.
-    """
-
-    tail_documents: int = 1024
-    most_unindexed: int = 20_000
-    threads: int = 1
-    scrub_seconds: float = 0.0
-    most_payload_bytes: int = 0
+_USUAL: Final = Tuning()
 
 
 class Collection:
@@ -86,7 +72,7 @@ class Collection:
     def __init__(
         self,
         folder: Path,
-        tuning: Tuning = Tuning(),
+        tuning: Tuning = _USUAL,
         *,
         pool: ThreadPoolExecutor | None = None,
         maintenance: Maintenance | None = None,
@@ -96,6 +82,7 @@ class Collection:
         opened = recovery.open_folder(folder, threads=tuning.threads)
         self.parameters = opened.parameters
         self._store, self._contents = opened.store, opened.contents
+        self._figures = Figures(folder, opened.contents, opened.store)
         self._efforts = Efforts(
             _calibration_of(self._store),
             lambda made: self._writer.submit(
@@ -275,11 +262,19 @@ class Collection:
 
     def search(self, query: SparseVector, options: SearchOptions) -> SearchResult:
         """Raises NotCalibrated: a target recall, but no calibration."""
-        self._refuse_if_damaged()
-        if not options.exact:
-            options = self._efforts.resolved(options)
-        result = self._reader.search(query, options)
-        return result if options.effort == 1 else replace(result, effort=options.effort)
+        return self._answered(self._reader.search, query, options)
+
+    def search_batch(self, searches: Sequence[tuple[SparseVector, SearchOptions]]) -> list[Outcome]:
+        """All of them as of one instant, in the calling thread; an error stands in the place of a
+        search that failed."""
+        with self.batch(searches, threads=1) as batch:
+            return batch.answer(range(len(batch)))
+
+    def batch(
+        self, searches: Sequence[tuple[SparseVector, SearchOptions]], *, threads: int
+    ) -> Batch:
+        """Searches as of now, to be answered in so many threads; see `Reader.batch`."""
+        return self._reader.batch(searches, self._answered, threads=threads)
 
     def explain(
         self, query: SparseVector, document_id: DocumentId, options: SearchOptions
@@ -331,33 +326,15 @@ class Collection:
 
     def size(self) -> Size:
         """The collection in numbers; looks at its files."""
-        view = self._contents.published.view
-        counts = self.counts()
-        return Size(
-            view.sequence,
-            view.documents,
-            counts.segments,
-            sum(part.rows for part in view.parts if not isinstance(part, Segment)),
-            sum(part.stored_weights for part in view.parts),
-            sum(part.rows for part in view.parts) - view.documents,
-            recovery.index_bytes(self.folder),
-            self._store.bytes(),
-        )
+        return self._figures.size()
 
     def counts(self) -> Counts:
         """What is cheap to know, without waiting for anything."""
-        view = self._contents.published.view
-        segments = sum(isinstance(part, Segment) for part in view.parts)
-        return Counts(view.sequence, view.documents, segments)
+        return self._figures.counts()
 
     def indexes(self) -> dict[str, tuple[FieldKind, bool]]:
         """Declared payload indexes, and whether they are ready."""
-        with self._contents.lock:
-            ready = self._contents.published.view.indexes
-            return {
-                name: (kind, ready.get(name) is kind)
-                for name, kind in sorted(self._contents.indexes.items())
-            }
+        return self._figures.indexes()
 
     @property
     def busy(self) -> bool:
@@ -413,6 +390,15 @@ class Collection:
     def _after_writes(self) -> None:
         self._background.after_write()
         self._graves.purge()
+
+    def _answered(
+        self, search: Search, query: SparseVector, options: SearchOptions
+    ) -> SearchResult:
+        self._refuse_if_damaged()
+        if not options.exact:
+            options = self._efforts.resolved(options)
+        result = search(query, options)
+        return result if options.effort == 1 else replace(result, effort=options.effort)
 
     def _refuse_if_damaged(self) -> None:
         if self._background.damage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -11,9 +11,10 @@ import numpy as np
 from pyroaring import BitMap
 
 from sparsegate_server.errors import InvalidFilter, UnindexedFilter
-from sparsegate_server.filters import TEXT_FIELD, Filter
+from sparsegate_server.filters import TEXT_FIELD, FieldKind, Filter
 from sparsegate_server.index import ids
 from sparsegate_server.index.filter import evaluate
+from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.filter.match import matches
 from sparsegate_server.index.hydration import Hydration
@@ -81,22 +82,17 @@ class Filtering:
             InvalidFilter: a field, a word or a bound that cannot be understood.
             UnindexedFilter: too many documents would have to be read.
         """
-        evaluate.check(filter)
-        conditions = evaluate.conditions(filter)
-        asked = {name for name, _ in conditions}
-        with_text = TEXT_FIELD in asked
-        if with_text and not self._texts:
+        parts = view.parts
+        sure: dict[Part, Mask] = {}
+        open_: dict[Segment, Mask] = {}
+        read = _read(parts[0], view, filter) if parts else _of_nothing(view, filter)
+        if TEXT_FIELD in read.fields and not self._texts:
             raise InvalidFilter(
                 "the collection keeps no texts, so that none can be looked into", field="filter"
             )
-        kinds = {name: view.indexes[name] for name in asked if name in view.indexes}
-        unindexed = evaluate.unindexed(conditions, kinds)
-        sure: dict[Part, Mask] = {}
-        open_: dict[Segment, Mask] = {}
-        for part in view.parts:
-            columns = part.columns_for(kinds)
-            find = partial(_find, part, view.sequence)
-            bounds = evaluate.bounds(filter, part.rows, columns, find)
+        unindexed = tuple(sorted(read.unindexed))
+        for number, part in enumerate(parts):
+            bounds = _read(part, view, filter) if number else read
             sure[part] = bounds.lower
             if bounds.exact:
                 continue
@@ -110,6 +106,7 @@ class Filtering:
             self._check_cost(sum(map(len, open_.values())), unindexed)
         for segment, rows in open_.items():
             if rows:
+                with_text = TEXT_FIELD in read.fields
                 sure[segment] |= self._by_reading(segment, filter, rows, with_text=with_text)
         return Passing(sure, unindexed, view.sequence)
 
@@ -144,6 +141,25 @@ class Filtering:
                 if matches(filter, ids.decode(segment.key(row)), text, payload)
             )
         return Mask.of(passing, segment.rows)
+
+
+def _read(part: Part, view: View, filter: Filter) -> evaluate.Bounds:
+    """What the columns of a part tell of a filter."""
+    if isinstance(part, Segment):
+        column: Callable[[str], Column | None] = part.columns.get
+    else:
+        column = partial(_column, part, view.indexes)
+    find = partial(_find, part, view.sequence)
+    return evaluate.bounds(filter, part.rows, view.indexes, column, find)
+
+
+def _of_nothing(view: View, filter: Filter) -> evaluate.Bounds:
+    """A filter is checked even if there is nothing that could pass."""
+    return evaluate.bounds(filter, 0, view.indexes, lambda _: None, lambda _: ())
+
+
+def _column(part: Part, kinds: Mapping[str, FieldKind], name: str) -> Column:
+    return part.columns_for({name: kinds[name]})[name]
 
 
 def _find(part: Part, sequence: int, wanted: Sequence[DocumentId]) -> Iterable[int]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from pyroaring import BitMap
@@ -15,9 +17,11 @@ from sparsegate_server.errors import DocumentNotFound, InvalidRequest
 from sparsegate_server.filters import Filter
 from sparsegate_server.index import ids, sizes
 from sparsegate_server.index import search as searching
+from sparsegate_server.index.batch import Batch, Search
 from sparsegate_server.index.filter.match import dropped_by
 from sparsegate_server.index.filtering import Filtering, Passing
 from sparsegate_server.index.hydration import Hydration
+from sparsegate_server.index.instant import Instant, SharedInstant
 from sparsegate_server.index.part import Part, Query
 from sparsegate_server.index.ranking import Ranking
 from sparsegate_server.index.segment import Segment
@@ -68,21 +72,29 @@ class Reader:
             InvalidFilter, UnindexedFilter, ReplyTooLarge.
         """
         with self._published.pin() as view:
-            searched = self._searched(view, query, options)
-            documents = self._documents(searched.hits, options) if options.select else ()
-            missed = _missed(searched, options)
-            return SearchResult(
-                searched.hits.ids(),
-                searched.hits.scores.tolist(),
-                view.sequence,
-                searched.outcome.scored,
-                searched.query,
-                documents,
-                searched.unindexed,
-                searched.outcome.skipped,
-                missed is not None,
-                missed,
-            )
+            return self._found(Instant(view, self._filtering), self._pool, query, options)
+
+    def batch(
+        self,
+        searches: Sequence[tuple[SparseVector, SearchOptions]],
+        ask: Callable[[Search, SparseVector, SearchOptions], SearchResult],
+        *,
+        threads: int,
+    ) -> Batch:
+        """Searches as of now, to be answered later; what they have in common is worked out once.
+
+        Args:
+            ask: has one search answered by the function that it is given.
+            threads: how many will answer. Only where these are not all busy with a search of their
+                own, a search takes several.
+        """
+        pin = ExitStack()
+        view = pin.enter_context(self._published.pin())
+        filters = [options.filter for _, options in searches if options.filter]
+        instant = SharedInstant(view, self._filtering, self._vocabulary, filters)
+        pool = self._pool if len(searches) < threads else None
+        search = partial(self._found, instant, pool)
+        return Batch(searches, partial(ask, search), pin.close)
 
     def explain(
         self, query: SparseVector, document_id: DocumentId, options: SearchOptions
@@ -97,7 +109,7 @@ class Reader:
             (place,) = view.find([key])
             if place is None:
                 raise DocumentNotFound(f"no document has the id {document_id!r}", field="id")
-            searched = self._searched(view, query, options)
+            searched = self._searched(Instant(view, self._filtering), self._pool, query, options)
             dropped = self._dropped_by(options.filter, place)
             return _standing(view, searched, options, place, key, dropped)
 
@@ -161,23 +173,52 @@ class Reader:
         sizes.check(places, options.select, options.max_bytes, field="limit", advice=advice)
         return tuple(self._hydration.found(places, options.select))
 
-    def _searched(self, view: View, query: SparseVector, options: SearchOptions) -> _Searched:
+    def _found(
+        self,
+        instant: Instant,
+        pool: ThreadPoolExecutor | None,
+        query: SparseVector,
+        options: SearchOptions,
+    ) -> SearchResult:
+        searched = self._searched(instant, pool, query, options)
+        documents = self._documents(searched.hits, options) if options.select else ()
+        missed = _missed(searched, options)
+        return SearchResult(
+            searched.hits.ids(),
+            searched.hits.scores.tolist(),
+            instant.view.sequence,
+            searched.outcome.scored,
+            searched.query,
+            documents,
+            searched.unindexed,
+            searched.outcome.skipped,
+            missed is not None,
+            missed,
+        )
+
+    def _searched(
+        self,
+        instant: Instant,
+        pool: ThreadPoolExecutor | None,
+        query: SparseVector,
+        options: SearchOptions,
+    ) -> _Searched:
         query = searching.checked(query, self._vocabulary)
         _check_limits(options)
-        passing = self._filtering.passing(view, options.filter) if options.filter else None
+        passing = instant.passing(options.filter) if options.filter else None
         if options.idf:
-            query = searching.with_idf(query, view)
+            query = instant.with_idf(query)
         asked = Query(
             query.indices,
             query.values,
             self._vocabulary,
             options.limit + options.offset,
-            np.uint64(view.sequence),
+            np.uint64(instant.view.sequence),
             searching.bar_below(options.threshold),
             options.effort,
         )
         allowed = passing.masks if passing else None
-        outcome = searching.search(view, asked, allowed, self._pool)
+        outcome = searching.search(instant.view, asked, allowed, pool)
         hits = outcome.ranking.after(options.offset)
         return _Searched(query, asked, passing, hits, outcome)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,25 +69,6 @@ def checked(query: SparseVector, vocabulary: int) -> SparseVector:
     if fault == kernels.BAD_WEIGHT:
         raise InvalidVector(f"weights must be above 0 and at most {MAX_WEIGHT:g}", field="values")
     return SparseVector(terms, weights)
-
-
-def with_idf(query: SparseVector, view: View) -> SparseVector:
-    """Each weight times ln(1 + (N - n + 0.5) / (n + 0.5)), in float64, rounded to float32.
-
-    N counts the live documents of the whole collection at the view's instant, n those that have the
-    term. The factor is Robertson and Spärck Jones' with Lucene's 1 inside the logarithm, which
-    keeps it above zero.
-    """
-    counts = np.zeros(len(query), np.int64)
-    for part in view.parts:
-        counts += part.frequencies(query.indices, view.sequence)
-    factors = [
-        math.log(1 + (view.documents - count + 0.5) / (count + 0.5)) for count in counts.tolist()
-    ]
-    weights = (query.values.astype(np.float64) * np.array(factors)).astype(np.float32)
-    # A factor can push the smallest weights below what a float32 can say.
-    kept = weights > 0
-    return SparseVector(query.indices[kept], weights[kept])
 
 
 def bar_below(threshold: float | None) -> np.float32:

@@ -12,6 +12,7 @@ from pyroaring import BitMap
 
 from sparsegate_server.filters import FieldKind
 from sparsegate_server.index import ids, kernels
+from sparsegate_server.index.chooser import SCAN, way_for
 from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward
@@ -26,8 +27,6 @@ from sparsegate_server.types import DocumentId, SparseVector
 _EVERY: NDArray[np.uint64] = np.empty(0, np.uint64)
 _search_segment: Any = kernels.search_segment
 _UNKNOWN: NDArray[np.float32] = np.empty(0, np.float32)
-_SCAN_SHARE = 1 / 500
-"""Filters that let fewer documents pass have them scored one by one, without postings."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,8 +174,14 @@ class Segment:
         return len(self.forward.terms)
 
     def search(self, query: Query, leaders: Leaders, allowed: Mask | None) -> Candidates:
-        passing = self.rows if allowed is None else allowed.count
-        if passing <= self.rows * _SCAN_SHARE or len(query.terms) > kernels.MOST_TERMS:
+        way = way_for(query, self.rows, allowed)
+        return self.search_by(way, query, leaders, allowed)
+
+    def search_by(
+        self, way: int, query: Query, leaders: Leaders, allowed: Mask | None
+    ) -> Candidates:
+        """`search` by one of the ways of `chooser`."""
+        if way == SCAN:
             every = np.arange(self.rows, dtype=np.uint32) if allowed is None else allowed.rows()
             found = self.above(query, leaders.bar, every)
             leaders.offer(found.scores)
@@ -191,7 +196,7 @@ class Segment:
             query.sequence,
             self.newest <= query.sequence,
             _EVERY if allowed is None else allowed.words,
-            passing / self.rows,
+            way,
             query.effort,
             leaders.bar,
             *scratch_for(query.vocabulary, self.rows),

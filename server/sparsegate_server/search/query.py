@@ -73,6 +73,15 @@ class SearchJob:
     options: SearchOptions
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One search of a batch, and its place there."""
+
+    at: int
+    query: Resolved
+    options: SearchOptions
+
+
 class QueryPlan:
     def __init__(
         self, models: ServedModels, backend: IndexBackend, encode: EncodePlan, metrics: Metrics
@@ -90,10 +99,12 @@ class QueryPlan:
             TextTooLong, InvalidVector, UnknownTerm with the field `text` or below `vector`; and
             whatever the encoder raises.
         """
-        (outcome,) = await self.search_batch([search], timings=timings, timeout=timeout)
-        if isinstance(outcome, SparsegateError):
-            raise outcome
-        return outcome
+        query = await self._resolve_one(search.query, timings, timeout)
+        with timings.searching():
+            result = await self._backend.search(
+                query.config.name, query.vector, search.options, config=query.config
+            )
+        return self._found(query, result)
 
     async def search_batch(
         self,
@@ -102,14 +113,25 @@ class QueryPlan:
         timings: Timings,
         timeout: float | None,
     ) -> list[Found | SparsegateError]:
-        """Runs many searches side by side; items that are errors already stay so."""
+        """Runs many searches, those of one collection as of one instant; items that are errors
+        already stay so."""
         resolved = await self._resolve(
             [s if isinstance(s, SparsegateError) else s.query for s in searches], timings, timeout
         )
+        outcomes: dict[int, Found | SparsegateError] = {}
+        together: dict[int, list[_Asked]] = {}
+        for at, (search, query) in enumerate(zip(searches, resolved, strict=True)):
+            if isinstance(search, SparsegateError):
+                outcomes[at] = search
+            elif isinstance(query, SparsegateError):
+                outcomes[at] = query
+            else:
+                # The very config, because a collection may have been made anew under its name.
+                same = together.setdefault(id(query.config), [])
+                same.append(_Asked(at, query, search.options))
         with timings.searching():
-            return await asyncio.gather(
-                *(self._find(s, r) for s, r in zip(searches, resolved, strict=True))
-            )
+            await asyncio.gather(*(self._find(asked, outcomes) for asked in together.values()))
+        return [outcomes[at] for at in range(len(searches))]
 
     async def explain(
         self, search: SearchJob, id: DocumentId, *, timings: Timings, timeout: float | None
@@ -119,9 +141,7 @@ class QueryPlan:
         Raises:
             DocumentNotFound, and whatever `search` raises.
         """
-        (query,) = await self._resolve([search.query], timings, timeout)
-        if isinstance(query, SparsegateError):
-            raise query
+        query = await self._resolve_one(search.query, timings, timeout)
         with timings.searching():
             standing = await self._backend.explain(
                 query.config.name, query.vector, id, search.options, config=query.config
@@ -155,26 +175,35 @@ class QueryPlan:
             return await self._backend.calibrate(config.name, vectors, limit, config=config)
 
     async def _find(
-        self, search: SearchJob | SparsegateError, query: Resolved | SparsegateError
-    ) -> Found | SparsegateError:
-        if isinstance(search, SparsegateError):
-            return search
-        if isinstance(query, SparsegateError):
-            return query
-        name = query.config.name
+        self, asked: Sequence[_Asked], outcomes: dict[int, Found | SparsegateError]
+    ) -> None:
+        """Adds what searches of one collection found, or why they did not."""
+        config = asked[0].query.config
+        searches = [(each.query.vector, each.options) for each in asked]
+        results: Sequence[SearchResult | SparsegateError]
         try:
-            result = await self._backend.search(
-                name, query.vector, search.options, config=query.config
-            )
+            results = await self._backend.search_batch(config.name, searches, config=config)
         except SparsegateError as error:
-            return error
+            results = [error] * len(asked)
+        for each, result in zip(asked, results, strict=True):
+            outcomes[each.at] = (
+                result if isinstance(result, SparsegateError) else self._found(each.query, result)
+            )
+
+    def _found(self, query: Resolved, result: SearchResult) -> Found:
         self._metrics.searched(
-            name,
+            query.config.name,
             postings=result.postings_scored,
             blocks=result.blocks_skipped,
             approximate=result.approximate,
         )
         return Found(query, result)
+
+    async def _resolve_one(self, query: Query, timings: Timings, timeout: float | None) -> Resolved:
+        (resolved,) = await self._resolve([query], timings, timeout)
+        if isinstance(resolved, SparsegateError):
+            raise resolved
+        return resolved
 
     async def _resolve(
         self,

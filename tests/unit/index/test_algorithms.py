@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sparsegate_server.index import kernels
+from sparsegate_server.index.chooser import SCAN
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward, indptr_of
 from sparsegate_server.index.keys import Keys
@@ -121,10 +122,19 @@ def test_the_best_are_found(rows: int, query: Query, data: st.DataObject) -> Non
     mask = data.draw(masks(rows))
     bar = data.draw(st.sampled_from([NO_BAR, np.float32(0), np.float32(0.7), np.float32(4)]))
     expected = [each[: query.limit] for each in every_hit(segment, query, mask, bar)]
-    found = ranked(searched(segment, query, mask, bar), query.limit)
-    assert found[0].tolist() == expected[0].tolist()
-    assert found[1].tobytes() == expected[1].tobytes()
-    assert not any(array.any() for array in scratch_for(VOCABULARY))
+    for way in (kernels.STEPWISE, kernels.WHOLE, kernels.RARE, SCAN, None):
+        if way == kernels.RARE and mask is None:
+            continue
+        leaders = Leaders(query.limit, bar)
+        every = (
+            segment.search(query, leaders, mask)
+            if way is None
+            else segment.search_by(way, query, leaders, mask)
+        )
+        found = ranked(every, query.limit)
+        assert found[0].tolist() == expected[0].tolist()
+        assert found[1].tobytes() == expected[1].tobytes()
+        assert not any(array.any() for array in scratch_for(VOCABULARY))
 
 
 @settings(max_examples=150, deadline=None)

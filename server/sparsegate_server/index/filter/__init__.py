@@ -2,8 +2,7 @@
 
 from sparsegate_server.index.filter.check import check
 from sparsegate_server.index.filter.column import Column
-from sparsegate_server.index.filter.evaluate import bounds, conditions, unindexed
-from sparsegate_server.index.filter.logic import Bounds
+from sparsegate_server.index.filter.evaluate import Bounds, bounds
 from sparsegate_server.index.filter.match import dropped_by, matches
 from sparsegate_server.index.filter.paths import canonical, resolve
 
@@ -13,9 +12,7 @@ __all__ = [
     "bounds",
     "canonical",
     "check",
-    "conditions",
     "dropped_by",
     "matches",
     "resolve",
-    "unindexed",
 ]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.mask import Mask, blank, leading_beyond
+from sparsegate_server.index.filter.program import address_of
+
+_PLACES: Final = struct.Struct("=6q")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,18 +24,30 @@ class Buckets:
     byte of every row does not, and 64 rows are compared at once.
 
     Attributes:
-        size: how many rows there are.
         rows: uint32, of all points, in the points' order.
         step: how many points a bucket has.
-        numbers: uint8 [size, rounded up to a multiple of 64], `NO_BUCKET` for rows without a point.
+        numbers: uint8 [rows of the mask, rounded up to a multiple of 64], `NO_BUCKET` for rows
+            without a point.
         spare: uint32, the points whose row has an earlier one, ascending.
+        places: where all this is, as a program says it.
     """
 
-    size: int
     rows: NDArray[np.uint32]
     step: int
     numbers: NDArray[np.uint8]
     spare: NDArray[np.uint32]
+    places: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        places = _PLACES.pack(
+            address_of(self.rows),
+            len(self.rows),
+            address_of(self.numbers),
+            self.step,
+            address_of(self.spare),
+            len(self.spare),
+        )
+        object.__setattr__(self, "places", places)
 
     @classmethod
     def of(cls, rows: NDArray[np.uint32], size: int) -> Buckets:
@@ -43,14 +60,4 @@ class Buckets:
         count = kernels.fill_buckets(rows, size, step, numbers, later)
         if count < 0:
             raise leading_beyond(size)
-        return cls(size, rows, step, numbers, Mask(len(rows), later, count).rows())
-
-    def add(self, low: int, high: int, words: NDArray[np.uint64]) -> int:
-        """Adds the rows of the points `low..high` to a mask's words.
-
-        Returns:
-            How many rows there are now.
-        """
-        return kernels.add_span(
-            self.rows, self.numbers, self.step, self.spare, low, high, self.size, words
-        )
+        return cls(rows, step, numbers, Mask(len(rows), later, count).rows())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from sparsegate_server.errors import InvalidFilter
 from sparsegate_server.filters import (
@@ -45,12 +45,59 @@ def clauses(filter: Filter) -> Iterable[tuple[str, Condition]]:
             yield f"min_should.conditions[{number}]", condition
 
 
-def _check(filter: Filter, prefix: str, *, nested: bool) -> None:
-    if filter.min_should and filter.min_should.count < 1:
+def _check_values(condition: Match | Except, place: str) -> None:
+    number = _nan_in(condition.values)
+    if number >= 0:
+        raise _nan(f"{place}.values[{number}]")
+
+
+def _check_bounds(condition: Range | TimeRange, place: str) -> None:
+    number = _nan_in((condition.gt, condition.gte, condition.lt, condition.lte))
+    if number >= 0:
+        raise _nan(f"{place}.{('gt', 'gte', 'lt', 'lte')[number]}")
+
+
+def _check_text(condition: MatchText, place: str) -> None:
+    _check_words(condition.text, f"{place}.text")
+
+
+def _check_phrase(condition: Contains, place: str) -> None:
+    _check_words(condition.phrase, f"{place}.phrase")
+
+
+def _check_nested(condition: Nested, place: str) -> None:
+    _check(condition.filter, f"{place}.filter.", nested=True)
+
+
+OPERANDS: Final[Mapping[type, Callable[[Any, str], None]]] = {
+    Match: _check_values,
+    Except: _check_values,
+    Range: _check_bounds,
+    TimeRange: _check_bounds,
+    MatchText: _check_text,
+    Contains: _check_phrase,
+    Nested: _check_nested,
+}
+"""What checks a condition on a field, the field's path aside: of the condition and its place, with
+which an `InvalidFilter` begins. A condition of any other type asks nothing more."""
+
+
+def check_count(count: int, prefix: str = "") -> None:
+    """Checks how many conditions a `min_should` asks for.
+
+    Raises:
+        InvalidFilter: as `check` does, with the `prefix` before the rest.
+    """
+    if count < 1:
         raise InvalidFilter(
-            f"min_should asks for {filter.min_should.count} conditions: ask for 1 or more",
+            f"min_should asks for {count} conditions: ask for 1 or more",
             field=f"{prefix}min_should.count",
         )
+
+
+def _check(filter: Filter, prefix: str, *, nested: bool) -> None:
+    if filter.min_should:
+        check_count(filter.min_should.count, prefix)
     for place, condition in clauses(filter):
         _check_condition(condition, prefix + place, nested=nested)
 
@@ -66,22 +113,11 @@ def _check_condition(condition: Condition, place: str, *, nested: bool) -> None:
             )
         case HasId():
             return None
-        case Contains(phrase):
-            return _check_words(phrase, f"{place}.phrase")
+        case Contains():
+            return _check_phrase(condition, place)
     _check_path(condition.field, f"{place}.field", nested=nested)
-    match condition:
-        case MatchText(text=text):
-            _check_words(text, f"{place}.text")
-        case Match(values=values) | Except(values=values):
-            for number, value in enumerate(values):
-                if _is_nan(value):
-                    raise _nan(f"{place}.values[{number}]")
-        case Range() | TimeRange():
-            for name in ("gt", "gte", "lt", "lte"):
-                if _is_nan(getattr(condition, name)):
-                    raise _nan(f"{place}.{name}")
-        case Nested(filter=inner):
-            _check(inner, f"{place}.filter.", nested=True)
+    if type(condition) in OPERANDS:
+        OPERANDS[type(condition)](condition, place)
     return None
 
 
@@ -103,8 +139,12 @@ def _check_words(text: str, place: str) -> None:
         )
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _nan_in(values: Iterable[object]) -> int:
+    """The place of the first NaN, or -1."""
+    for number, value in enumerate(values):
+        if value != value:  # noqa: PLR0124  which is so of nothing else
+            return number
+    return -1
 
 
 def _nan(place: str) -> InvalidFilter:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
-from operator import or_
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +26,9 @@ from sparsegate_server.filters import (
 from sparsegate_server.index.filter import bitmaps
 from sparsegate_server.index.filter.gather import Gatherer
 from sparsegate_server.index.filter.kinds import DERIVED, OF_STRINGS, POINT_TYPES, keys_of
-from sparsegate_server.index.filter.logic import Bounds
 from sparsegate_server.index.filter.mask import Mask
-from sparsegate_server.index.filter.points import Point, Points, number_point, time_point
+from sparsegate_server.index.filter.points import Points, number_point, time_point
+from sparsegate_server.index.filter.program import EVERY, NONE, OR, WITHOUT, Program, of_mask
 from sparsegate_server.index.filter.stored import Arrays, required
 from sparsegate_server.index.filter.terms import Terms
 from sparsegate_server.index.filter.words import is_one_word, phrase_words
@@ -39,6 +37,16 @@ from sparsegate_server.types import PayloadValue
 FieldCondition: TypeAlias = (
     Match | Except | MatchText | Range | TimeRange | IsNull | IsEmpty | Contains | Nested
 )
+
+Told: TypeAlias = tuple[Program, Program | None]
+"""The rows that may match, and those of them that surely do; None if these are the same."""
+
+
+_SHORT: Final = {
+    "_names": FieldKind.KEYWORD,
+    "_numbers": FieldKind.NUMBER,
+    "_times": FieldKind.DATETIME,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +68,20 @@ class Column:
     empty: Mask
     other: Mask
     values: Terms | Points
+    _null: Program = field(init=False)
+    _empty: Program = field(init=False)
+    _other: Program = field(init=False)
+    # The values, if they are of that kind, for the conditions that most filters are made of.
+    _names: Terms | None = field(init=False)
+    _numbers: Points | None = field(init=False)
+    _times: Points | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_null", of_mask(self.null))
+        object.__setattr__(self, "_empty", of_mask(self.empty))
+        object.__setattr__(self, "_other", of_mask(self.other))
+        for name, kind in _SHORT.items():
+            object.__setattr__(self, name, self.values if self.kind is kind else None)
 
     @classmethod
     def build(cls, kind: FieldKind, values_per_row: Iterable[list[PayloadValue]]) -> Column:
@@ -144,62 +166,61 @@ class Column:
             values = Terms.from_arrays(arrays, rows)
         return cls(kind, rows, noted("null"), noted("empty"), noted("other"), values)
 
-    def bounds(self, condition: FieldCondition) -> Bounds:
-        """The rows that match a condition on this column's field: surely, and at most.
+    def told(self, condition: FieldCondition) -> Told:  # noqa: PLR0911  a way for each type
+        """The rows that match a condition on this column's field: at most, and surely.
 
         The two are the same wherever the kind covers what the condition looks for.
+
+        Raises:
+            ValueError: what is stored leads beyond the rows, if that is seen so early.
         """
         match condition:
             case Match(values=wanted):
                 return self._equal(wanted)
+            case Range() if self._numbers:
+                return self._numbers.within(condition, number_point), None
+            case TimeRange() if self._times:
+                return self._times.within(condition, time_point), None
             case Except(values=barred):
                 return self._unequal(barred)
+            case IsNull():
+                return self._null, None
+            case IsEmpty():
+                return self._empty, None
+            case MatchText(text=text) if self.kind is FieldKind.TEXT:
+                return self._with_words(phrase_words(text)), None
             case Contains(phrase) if self.kind is FieldKind.TEXT:
                 found = self._with_words(phrase_words(phrase))
-                return Bounds.exactly(found) if is_one_word(phrase) else Bounds.at_most(found)
-        told = self._told(condition)
-        if told is not None:
-            return Bounds.exactly(told)
+                return found, None if is_one_word(phrase) else NONE
         # The condition looks for strings, for numbers or for objects.
         strings = isinstance(condition, MatchText | TimeRange | Contains)
         hidden = strings and self.kind in OF_STRINGS
-        return Bounds.at_most(self._present() if hidden else self.other)
+        return self._present() if hidden else self._other, NONE
 
-    def _told(self, condition: FieldCondition) -> Mask | None:
-        """The rows that match, if the kind covers just what the condition looks for."""
-        match self.kind, condition:
-            case _, IsNull():
-                return self.null
-            case _, IsEmpty():
-                return self.empty
-            case FieldKind.TEXT, MatchText(text=text):
-                return self._with_words(phrase_words(text))
-            case FieldKind.NUMBER, Range() as numbers:
-                return self._within(numbers, number_point)
-            case FieldKind.DATETIME, TimeRange() as times:
-                return self._within(times, time_point)
-        return None
-
-    def _equal(self, wanted: Sequence[MatchValue]) -> Bounds:
+    def _equal(self, wanted: Sequence[MatchValue]) -> Told:
+        # The most frequent condition of all is worth a shorter way.
+        if self._names and (known := self._names.known(wanted)) is not None:
+            return known, None
         covered, all_covered = self._covered(wanted)
         if self.kind is FieldKind.TEXT:
-            found = reduce(or_, map(self._with_words, covered), Mask.none(self.rows))
+            found = NONE + b"".join(self._with_words(words) + OR for words in covered)
         else:
             found = self.values.with_any(chain.from_iterable(covered))
-        upper = found if all_covered else found | self.other
-        if upper is found and self.kind not in DERIVED:
-            return Bounds.exactly(found)
-        return Bounds.at_most(upper) if self.kind in DERIVED else Bounds(found, upper)
+        upper = found if all_covered else found + self._other + OR
+        if self.kind in DERIVED:
+            return upper, NONE
+        return upper, None if all_covered else found
 
-    def _unequal(self, barred: Sequence[MatchValue]) -> Bounds:
+    def _unequal(self, barred: Sequence[MatchValue]) -> Told:
         covered, all_covered = self._covered(barred)
-        other = self.other if all_covered else Mask.none(self.rows)
         if self.kind not in DERIVED:
             found = self.values.with_others(chain.from_iterable(covered))
-            upper = found | self.other
-            return Bounds(upper if all_covered else found, upper)
-        present = self._present()
-        return Bounds(other if covered else other | (present - self.other), present)
+            upper = found + self._other + OR
+            return upper, None if all_covered else found
+        present, other = self._present(), self._other if all_covered else NONE
+        if covered:
+            return present, other
+        return present, present + self._other + WITHOUT + other + OR
 
     def _covered(self, values: Sequence[MatchValue]) -> tuple[list[Collection[Any]], bool]:
         """The keys of those values that the kind covers, and whether it covers all."""
@@ -207,18 +228,14 @@ class Column:
         covered = [each for each in keys if each is not None]
         return covered, len(covered) == len(keys)
 
-    def _with_words(self, words: Collection[str]) -> Mask:
+    def _with_words(self, words: Collection[str]) -> Program:
         """The rows whose strings hold all of `words`, be there none."""
         assert isinstance(self.values, Terms)
         return self.values.with_all(words) if words else self._present()
 
-    def _within(self, bounds: Range | TimeRange, point: Callable[[Any], Point]) -> Mask:
-        assert isinstance(self.values, Points)
-        return self.values.within(bounds, point)
-
-    def _present(self) -> Mask:
+    def _present(self) -> Program:
         """The rows that hold a value which is not null."""
-        return ~self.empty
+        return EVERY + self._empty + WITHOUT
 
 
 def _merged(

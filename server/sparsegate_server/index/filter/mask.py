@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.bitmaps import numbers_of, of_words
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Mask:
     """Some of `size` rows. Masks are shared: never change one in place.
 
@@ -123,15 +123,3 @@ def blank(size: int) -> NDArray[np.uint64]:
 
 def leading_beyond(size: int) -> ValueError:
     return ValueError(f"a payload index is damaged: it leads beyond its {size} rows")
-
-
-def in_at_least(count: int, masks: Sequence[Mask], size: int) -> Mask:
-    """The rows that are in at least `count` of the masks, which is 1 or more."""
-    if count > len(masks):
-        return Mask.none(size)
-    # A counter of so many bits can tell how many masks there are.
-    planes = np.zeros(len(masks).bit_length() * (size + 63 >> 6), np.uint64)
-    for each in masks:
-        kernels.tally(each.words, planes)
-    words = blank(size)
-    return Mask(size, words, kernels.tallied(planes, count, words))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +14,53 @@ from numpy.typing import NDArray
 from sparsegate_server.filters import Range, TimeRange
 from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.buckets import Buckets
-from sparsegate_server.index.filter.held import Held, holding_others
-from sparsegate_server.index.filter.mask import Mask, blank
+from sparsegate_server.index.filter.held import Held
+from sparsegate_server.index.filter.program import NONE, Adding, Program, address_of
 from sparsegate_server.index.filter.stored import Arrays, require_length, required
 
 Point: TypeAlias = tuple[float, int] | tuple[int]
 """A number as the nearest float64 and what it lacks, or a time in microseconds; in either case
 points order as what they stand for."""
 
+_WHOLE: Final = 2**53
+"""Up to here, a float64 is just what an integer is."""
+
 _FAR: Final = 2**15 - 1
 _FAR_TIME: Final = 2**62
-_FEW: Final = 64
-"""Points are taken one by one if there is at most one for so many rows."""
+Limit: TypeAlias = tuple[float | bool, ...]
+"""A point, and whether the place behind all points like it is meant, or the one before them."""
+
+
+class _Order(NamedTuple):
+    """Points of a type, as a program knows them.
+
+    Attributes:
+        pack: writes down two limits.
+        first, last: before all points, and behind them.
+    """
+
+    code: bytes
+    pack: Callable[..., bytes]
+    first: Limit
+    last: Limit
+
+
+_CODE: Final = struct.Struct("=q")
+_ORDERS: Final = {
+    1: _Order(
+        _CODE.pack(kernels.ADD_TIMES),
+        struct.Struct("=4q").pack,
+        (-(2**63), False),
+        (2**63 - 1, True),
+    ),
+    2: _Order(
+        _CODE.pack(kernels.ADD_NUMBERS),
+        struct.Struct("=d2qd2q").pack,
+        (-math.inf, -(2**15), False),
+        (math.inf, 2**15, True),
+    ),
+}
+"""By how many parts points have."""
 
 
 def number_point(number: int | float) -> Point:
@@ -34,6 +71,8 @@ def number_point(number: int | float) -> Point:
     """
     if isinstance(number, float):
         return (number + 0.0, 0)  # -0.0 becomes 0.0
+    if -_WHOLE <= number <= _WHOLE:
+        return (float(number), 0)
     try:
         nearest = float(number)
     except OverflowError:
@@ -63,6 +102,11 @@ class Points:
     # Found out when they are first asked for; who does so at the same time finds out the same.
     _held: Held | None = field(default=None, init=False)
     _buckets: Buckets | None = field(default=None, init=False)
+    _places: bytes = field(default=b"", init=False)
+    _order: _Order = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._order = _ORDERS[len(self.parts)]
 
     @classmethod
     def of(cls, parts: Sequence[NDArray[Any]], rows: NDArray[np.uint32], size: int) -> Points:
@@ -105,51 +149,42 @@ class Points:
             require_length(name, part, len(rows))
         return cls(size, tuple(parts), rows)
 
-    def within(self, bounds: Range | TimeRange, point: Callable[[Any], Point]) -> Mask:
+    def within(self, bounds: Range | TimeRange, point: Callable[[Any], Point]) -> Program:
         """The rows that hold a point within bounds, which `point` makes points of.
 
         Raises:
             ValueError: what is stored leads beyond the rows, here and in the other methods.
         """
-        low, high = 0, len(self.rows)
-        if bounds.gt is not None:
-            low = self._place(point(bounds.gt), after=True)
+        low, high = self._order.first, self._order.last
         if bounds.gte is not None:
-            low = max(low, self._place(point(bounds.gte), after=False))
+            low = (*point(bounds.gte), False)
+        if bounds.gt is not None:
+            low = max(low, (*point(bounds.gt), True))
         if bounds.lt is not None:
-            high = self._place(point(bounds.lt), after=False)
+            high = (*point(bounds.lt), False)
         if bounds.lte is not None:
-            high = min(high, self._place(point(bounds.lte), after=True))
-        return self._in_spans([(low, high)])
+            high = min(high, (*point(bounds.lte), True))
+        return NONE + self._adding(low, high)
 
-    def with_any(self, points: Iterable[Point]) -> Mask:
+    def with_any(self, points: Iterable[Point]) -> Program:
         """The rows that hold one of `points`."""
-        return self._in_spans([self._span(point) for point in points])
+        spans = (self._adding((*point, False), (*point, True)) for point in points)
+        return NONE + b"".join(spans)
 
-    def with_others(self, points: Iterable[Point]) -> Mask:
+    def with_others(self, points: Iterable[Point]) -> Program:
         """The rows that hold a point which is none of `points`."""
         if self._held is None:
             self._held = Held.of(self.rows, self.size)
-        spans = [self._span(point) for point in sorted(set(points))]
-        return holding_others(self._held, self.rows, spans, self._in_spans(spans))
+        barred = sorted(set(points))
+        return self._held.with_others(list(map(self._span, barred)), self.with_any(barred))
 
-    def _in_spans(self, spans: Sequence[tuple[int, int]]) -> Mask:
-        """The rows of the points at these places."""
-        words = blank(self.size)
-        count = 0
-        for low, high in spans:
-            if low < high and count >= 0:
-                count = self._add(low, high, words)
-        return Mask.filled(words, count, self.size)
-
-    def _add(self, low: int, high: int, words: NDArray[np.uint64]) -> int:
-        """Adds the rows of the points `low..high`; says how many there are now, -1 if one leads
-        beyond the rows."""
-        if high - low <= self.size // _FEW:
-            return kernels.add_rows(self.rows[low:high], self.size, words)
+    def _adding(self, low: Limit, high: Limit) -> Adding:
+        """What adds the rows of the points between two limits."""
         if self._buckets is None:
             self._buckets = Buckets.of(self.rows, self.size)
-        return self._buckets.add(low, high, words)
+            parts = (_CODE.pack(address_of(part)) for part in self.parts)
+            self._places = b"".join([self._order.code, self._buckets.places, *parts])
+        return self._places + self._order.pack(*low, *high)
 
     def _span(self, point: Point) -> tuple[int, int]:
         """The places of `point`, or twice the place where it would be."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Final
@@ -12,13 +13,31 @@ from numpy.typing import NDArray
 
 from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.bitmaps import Bitmaps, of_numbers
-from sparsegate_server.index.filter.held import Held, holding_others
-from sparsegate_server.index.filter.mask import Mask, blank
+from sparsegate_server.index.filter.held import Held
+from sparsegate_server.index.filter.mask import Mask
+from sparsegate_server.index.filter.program import (
+    NONE,
+    Adding,
+    Program,
+    adding_bitmap,
+    adding_mask,
+    adding_rows,
+    address_of,
+    both,
+    run,
+)
 from sparsegate_server.index.filter.stored import Arrays, require_length, require_offsets, required
 from sparsegate_server.index.keys import Keys
 
 HEAVY: Final = 1024
 """A term of so many rows has a bitmap as well, which is read faster than its postings."""
+
+_FEW: Final = 256
+"""Of so few terms, all are kept in a dictionary of Python's, which is the faster one."""
+
+_COMMON: Final = 64
+_MOST_MASKS: Final = 8
+"""Of those, up to so many that one of `_COMMON` rows holds have their masks kept: a byte a row."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,8 +59,11 @@ class Terms:
     rows: NDArray[np.uint32]
     heavy: NDArray[np.int64]
     bitmaps: Bitmaps
-    # Found out when it is first asked for; who does so at the same time finds out the same.
+    # Found out when they are first asked for; who does so at the same time finds out the same.
     _held: Held | None = field(default=None, init=False)
+    _known: Mapping[object, Adding] | None = field(default=None, init=False)
+    _masks: list[Mask] = field(default_factory=list, init=False)
+    _places: tuple[int, int] | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, keys: Keys, numbers: NDArray[Any], rows: NDArray[Any], size: int) -> Terms:
@@ -111,71 +133,87 @@ class Terms:
             raise ValueError(f"array heavy does not name some of {len(starts) - 1} terms in order")
         return cls(size, Keys(blob, offsets), starts, rows, heavy, Bitmaps(packed, packed_offsets))
 
-    def with_any(self, terms: Iterable[str]) -> Mask:
-        """The rows that hold one of `terms`.
+    def known(self, terms: Iterable[object]) -> Program | None:
+        """As `with_any`, or None if one of `terms` is not here, is no string, or there are too
+        many to tell at once."""
+        if self._known is None:
+            self._known = self._learned()
+        try:
+            return NONE + b"".join(map(self._known.__getitem__, terms))
+        except KeyError:
+            return None
+
+    def with_any(self, terms: Iterable[str]) -> Program:
+        """The rows that hold one of `terms`."""
+        return NONE + b"".join(self._found(terms))
+
+    def with_all(self, terms: Collection[str]) -> Program:
+        """The rows that hold every one of `terms`, distinct ones, of which there must be one."""
+        found = self._found(terms)
+        return both(NONE + each for each in found) if len(found) == len(terms) else NONE
+
+    def with_others(self, terms: Iterable[str]) -> Program:
+        """The rows that hold a term which is none of `terms`.
 
         Raises:
-            ValueError: what is stored leads beyond the rows, here and in the other methods.
+            ValueError: what is stored leads beyond the rows.
         """
-        return self._with(self._places(terms))
-
-    def with_all(self, terms: Iterable[str]) -> Mask:
-        """The rows that hold every one of `terms`, of which there must be one."""
-        wanted = set(terms)
-        numbers = self._numbers(wanted)
-        if len(numbers) < len(wanted):
-            return Mask.none(self.size)
-        rarest_first = numbers[np.argsort(self.starts[numbers + 1] - self.starts[numbers])]
-        found = self._with(rarest_first[:1])
-        for place in range(1, len(rarest_first)):
-            if not found:
-                break
-            found &= self._with(rarest_first[place : place + 1])
-        return found
-
-    def with_others(self, terms: Iterable[str]) -> Mask:
-        """The rows that hold a term which is none of `terms`."""
         if self._held is None:
             self._held = Held.of(self.rows, self.size)
         numbers = self._numbers(terms)
-        return holding_others(self._held, self.rows, self._spans(numbers), self._with(numbers))
+        spans = [(int(self.starts[each]), int(self.starts[each + 1])) for each in numbers]
+        barred = b"".join([NONE, *map(self._adding, numbers)])
+        return self._held.with_others(spans, barred)
 
-    def _numbers(self, terms: Iterable[str]) -> NDArray[np.int64]:
+    def _found(self, terms: Iterable[str]) -> list[Adding]:
+        """For each of those terms that are here, what adds its rows."""
+        return [self._adding(number) for number in self._numbers(terms)]
+
+    def _learned(self) -> dict[object, Adding]:
+        """What adds the rows of each term; nothing if there are many."""
+        if len(self.keys) > _FEW:
+            return {}
+        names = (self.keys[number] for number in range(len(self.keys)))
+        known: dict[object, Adding] = {
+            decoded(name): self._adding(number) for number, name in enumerate(names)
+        }
+        lengths = np.diff(self.starts)
+        largest = np.argsort(-lengths)[:_MOST_MASKS]
+        for number in largest[lengths[largest] * _COMMON >= self.size].tolist():
+            mask = run(NONE + self._adding(number), self.size)
+            self._masks.append(mask)
+            known[decoded(self.keys[number])] = adding_mask(mask)
+        return known
+
+    def _numbers(self, terms: Iterable[str]) -> list[int]:
         """The numbers of those terms that are here, ascending."""
-        found = self._places(terms)
-        return found[found >= 0]
-
-    def _places(self, terms: Iterable[str]) -> NDArray[np.int64]:
-        """The numbers of the distinct terms in byte order, or -1 for one that is not here."""
         wanted = sorted({encoded(term) for term in terms})
         # As `Keys.of` does, but it is made for many keys, and here there is one as a rule.
         blob = np.frombuffer(b"".join(wanted), np.uint8)
         offsets = np.array([0, *accumulate(map(len, wanted))], np.int64)
-        return kernels.find_keys(self.keys.blob, self.keys.offsets, blob, offsets)
+        found = kernels.find_keys(self.keys.blob, self.keys.offsets, blob, offsets)
+        return [number for number in found.tolist() if number >= 0]
 
-    def _spans(self, numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
-        starts, stops = self.starts[numbers].tolist(), self.starts[numbers + 1].tolist()
-        return list(zip(starts, stops, strict=True))
-
-    def _with(self, numbers: NDArray[np.int64]) -> Mask:
-        """The rows that hold one of the terms of these numbers; -1 is none."""
-        words = blank(self.size)
-        count = kernels.add_terms(
-            numbers,
-            self.starts,
-            self.rows,
-            self.heavy,
-            self.bitmaps.blob,
-            self.bitmaps.offsets,
-            self.size,
-            words,
-        )
-        return Mask.filled(words, count, self.size)
+    def _adding(self, number: int) -> Adding:
+        """What adds the rows of a term."""
+        if self._places is None:
+            self._places = address_of(self.rows), address_of(self.bitmaps.blob)
+        rows, blob = self._places
+        start, stop = int(self.starts[number]), int(self.starts[number + 1])
+        place = bisect_left(self.heavy, number)
+        if place < len(self.heavy) and self.heavy[place] == number:
+            begin, end = map(int, self.bitmaps.offsets[place : place + 2])
+            return adding_bitmap(blob + begin, end - begin)
+        return adding_rows(rows + 4 * start, stop - start)
 
 
 def encoded(term: str) -> bytes:
     # A lone surrogate cannot come over the wire; if one ever did, it must not stop an index.
     return term.encode(errors="surrogatepass")
+
+
+def decoded(name: bytes) -> str:
+    return name.decode(errors="surrogatepass")
 
 
 def _united(parts: Sequence[Keys]) -> tuple[Keys, list[NDArray[np.int64]]]:

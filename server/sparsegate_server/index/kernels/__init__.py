@@ -20,9 +20,10 @@ from sparsegate_server.index.kernels.masks import (
 from sparsegate_server.index.kernels.points import number_place, time_place
 from sparsegate_server.index.kernels.postings import invert, measure
 from sparsegate_server.index.kernels.programs import (
+    ADD_NUMBERS,
     ADD_ROARING,
     ADD_ROWS,
-    ADD_SPAN,
+    ADD_TIMES,
     ADD_WORDS,
     AND,
     DAMAGED,
@@ -46,14 +47,20 @@ from sparsegate_server.index.kernels.rows import (
     visible_rows,
 )
 from sparsegate_server.index.kernels.score import scan_rows
-from sparsegate_server.index.kernels.segment_search import search_segment
+from sparsegate_server.index.kernels.segment_search import (
+    RARE,
+    STEPWISE,
+    WHOLE,
+    search_segment,
+)
 from sparsegate_server.index.kernels.wal import scan_wal
 from sparsegate_server.index.kernels.windows import BLOCK, BLOCKS, WINDOW
 
 __all__ = [
+    "ADD_NUMBERS",
     "ADD_ROARING",
     "ADD_ROWS",
-    "ADD_SPAN",
+    "ADD_TIMES",
     "ADD_WORDS",
     "AND",
     "BAD_WEIGHT",
@@ -65,11 +72,14 @@ __all__ = [
     "NONE",
     "NO_BUCKET",
     "OR",
+    "RARE",
+    "STEPWISE",
     "TALLIED",
     "TALLY",
     "TOO_DEEP",
     "UNKNOWN_TERM",
     "UNSORTED",
+    "WHOLE",
     "WINDOW",
     "WITHOUT",
     "add_rows",

@@ -9,6 +9,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -57,6 +58,52 @@ def load_u16(_context: Any, data: Any, at: Any) -> Any:
 def load_u64(_context: Any, data: Any, at: Any) -> Any:
     """The little-endian uint64 at `data[at:at + 8]`: uint64."""
     return types.uint64(data, at), _loading(ir.IntType(64))
+
+
+def _array_at(dtype: Any) -> Callable[[int, int], Any]:
+    """A function of an address and a length: the array there, which somebody else keeps alive."""
+    made = types.Array(dtype, 1, "C", readonly=True)
+
+    def array_at(_context: Any, address: Any, length: Any) -> Any:
+        def code(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+            array = context.make_array(made)(context, builder)
+            step = context.get_constant(types.intp, dtype.bitwidth // 8)
+            populate_array(  # type: ignore[no-untyped-call]
+                array,
+                data=builder.inttoptr(arguments[0], array.data.type),
+                shape=[arguments[1]],
+                strides=[step],
+                itemsize=step,
+                meminfo=None,
+            )
+            return array._getvalue()
+
+        return (made(address, length), code) if address == length == types.int64 else None
+
+    return _inline(array_at)
+
+
+u8_at = _array_at(types.uint8)
+u32_at = _array_at(types.uint32)
+u64_at = _array_at(types.uint64)
+i16_at = _array_at(types.int16)
+i64_at = _array_at(types.int64)
+f64_at = _array_at(types.float64)
+
+
+@_inline
+def unite_lanes(_context: Any, words: Any, place: Any, data: Any, at: Any) -> Any:
+    """Adds the bits of the 64 bytes from `data[at]` on to the words from `words[place]` on."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(ir.IntType(64), _LANES // 8)
+        more = _loading(lanes)(context, builder, types.uint64(data, at), arguments[2:])
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), lanes.as_pointer())
+        united = builder.or_(builder.load(address, align=8), more)
+        builder.store(united, address, align=8)
+
+    return types.void(words, place, data, at), code
 
 
 @_inline

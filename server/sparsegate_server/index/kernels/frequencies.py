@@ -8,8 +8,18 @@ from numpy.typing import NDArray
 
 from sparsegate_server.index.kernels.arrays import I64, U8, U16, U32, U64
 from sparsegate_server.index.kernels.bounds import find_term
-from sparsegate_server.index.kernels.registry import kernel
+from sparsegate_server.index.kernels.registry import helper, kernel
 from sparsegate_server.index.kernels.windows import WINDOW
+
+
+@helper
+def _filled(dense: NDArray[np.uint8], start: int, documents: int) -> int:
+    """How many documents of a column are not zero."""
+    begin = np.uint64(start)
+    count = 0
+    for offset in range(np.uint64(documents)):
+        count += dense[begin + offset] > 0
+    return count
 
 
 @kernel(U32, I64, U32, I64, U16, I64, U8, U64, U64, types.uint64, types.boolean)
@@ -37,10 +47,14 @@ def document_frequencies(
             if at < 0:
                 continue
             if columns[at] >= 0:
-                for local in range(min(WINDOW, len(born) - first_row)):
-                    row = first_row + local
-                    alive = all_visible or born[row] <= sequence < dead[row]
-                    counts[number] += dense[columns[at] + local] > 0 and alive
+                documents = min(WINDOW, len(born) - first_row)
+                if all_visible:
+                    counts[number] += _filled(dense, columns[at], documents)
+                    continue
+                for local in range(documents):
+                    if dense[columns[at] + local] > 0:
+                        row = first_row + local
+                        counts[number] += born[row] <= sequence < dead[row]
                 continue
             if all_visible:
                 counts[number] += ranges[at + 1] - ranges[at]

@@ -103,22 +103,32 @@ def add_four(
 ) -> Any:  # fmt: skip
     """Adds ⌈(wa · dense[a + i] + … + wd · dense[d + i]) / 256⌉ to `sums[to + i]` for each lane i;
     weights are uint32, sums uint16."""
+    return types.void(sums, to, dense, a, b, c, d, wa, wb, wc, wd), _adding
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bytes_, shorts, ints = (ir.VectorType(kind, LANES) for kind in (_BYTE, _SHORT, _INT))
-        sums, to, dense, *rest = arguments
-        # Rounding up: 255 more before the last eight bits are dropped.
-        total = ir.Constant(ints, [255] * LANES)
-        for place, weight in zip(rest[:4], rest[4:], strict=True):
-            column = _address(context, builder, signature.args[2], dense, place, bytes_)
-            impacts = builder.zext(builder.load(column, align=1), ints)
-            total = builder.add(total, builder.mul(impacts, _spread(builder, ints, weight)))
-        added = builder.trunc(builder.lshr(total, ir.Constant(ints, [8] * LANES)), shorts)
-        address = _address(context, builder, signature.args[0], sums, to, shorts)
-        builder.store(builder.add(builder.load(address, align=2), added), address, align=2)
-        return context.get_dummy_value()
 
-    return types.void(sums, to, dense, a, b, c, d, wa, wb, wc, wd), generate
+@_inline
+def add_two(
+    _typing: Any, sums: Any, to: Any, dense: Any, a: Any, b: Any, wa: Any, wb: Any
+) -> Any:  # fmt: skip
+    """`add_four` of two columns."""
+    return types.void(sums, to, dense, a, b, wa, wb), _adding
+
+
+def _adding(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Code that adds columns: after three arguments, their places, then their weights."""
+    bytes_, shorts, ints = (ir.VectorType(kind, LANES) for kind in (_BYTE, _SHORT, _INT))
+    sums, to, dense, *rest = arguments
+    half = len(rest) // 2
+    # Rounding up: 255 more before the last eight bits are dropped.
+    total = ir.Constant(ints, [255] * LANES)
+    for place, weight in zip(rest[:half], rest[half:], strict=True):
+        column = _address(context, builder, signature.args[2], dense, place, bytes_)
+        impacts = builder.zext(builder.load(column, align=1), ints)
+        total = builder.add(total, builder.mul(impacts, _spread(builder, ints, weight)))
+    added = builder.trunc(builder.lshr(total, ir.Constant(ints, [8] * LANES)), shorts)
+    address = _address(context, builder, signature.args[0], sums, to, shorts)
+    builder.store(builder.add(builder.load(address, align=2), added), address, align=2)
+    return context.get_dummy_value()
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, place: Any, kind: Any) -> Any:

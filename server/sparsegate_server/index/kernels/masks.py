@@ -9,13 +9,11 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.arrays import I64, U8, U8_OUT, U32, U32_OUT, U64, U64_OUT
-from sparsegate_server.index.kernels.bits import lanes_within, lowest, population
+from sparsegate_server.index.kernels.arrays import U8_OUT, U32, U32_OUT, U64, U64_OUT
+from sparsegate_server.index.kernels.bits import lowest, population
 from sparsegate_server.index.kernels.registry import helper, kernel
-from sparsegate_server.index.kernels.roaring import add_roaring
 
-_ONE, _SIX, _ALL = np.uint64(1), np.uint64(6), np.uint64(2**64 - 1)
-_LOW = np.uint64(63)
+_ONE, _SIX, _LOW = np.uint64(1), np.uint64(6), np.uint64(63)
 
 NO_BUCKET = 255
 """The bucket of a row that holds no point, and the number of buckets for those that do."""
@@ -76,39 +74,8 @@ def add_rows(rows: NDArray[np.uint32], size: int, words: NDArray[np.uint64]) -> 
     Returns:
         How many rows there are now; -1 if one of the new ones is not below `size`.
     """
-    if not _add(rows, size, words):
+    if not add_all(rows, size, words):
         return -1
-    return _count(words)
-
-
-@kernel(I64, I64, U32, I64, U8, I64, types.int64, U64_OUT)
-def add_terms(
-    numbers: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    rows: NDArray[np.uint32],
-    heavy: NDArray[np.int64],
-    blob: NDArray[np.uint8],
-    offsets: NDArray[np.int64],
-    size: int,
-    words: NDArray[np.uint64],
-) -> int:
-    """Adds the rows of the terms `numbers`, of which those below zero are none; see
-    `filter.terms.Terms` for the rest.
-
-    Returns:
-        How many rows there are now; -1 if there is a row that is not below `size`, or a bitmap
-        that is none.
-    """
-    for at in range(len(numbers)):
-        number = numbers[at]
-        if number < 0:
-            continue
-        place = np.searchsorted(heavy, number)
-        if place < len(heavy) and heavy[place] == number:
-            if not add_roaring(blob, offsets[place], offsets[place + 1], size, words):
-                return -1
-        elif not _add(rows[starts[number] : starts[number + 1]], size, words):
-            return -1
     return _count(words)
 
 
@@ -138,55 +105,8 @@ def fill_buckets(
         if buckets[row] == NO_BUCKET:
             buckets[row] = place // step
         else:
-            _set(spare, place)
+            set_bit(spare, place)
     return _count(spare)
-
-
-@kernel(U32, U8, types.int64, U32, types.int64, types.int64, types.int64, U64_OUT)
-def add_span(
-    rows: NDArray[np.uint32],
-    buckets: NDArray[np.uint8],
-    step: int,
-    spare: NDArray[np.uint32],
-    low: int,
-    high: int,
-    size: int,
-    words: NDArray[np.uint64],
-) -> int:
-    """Adds the rows of the points `low..high`: whole buckets by a look at every row's bucket, the
-    points before and after them one by one.
-
-    Args:
-        rows, buckets, step: as `fill_buckets` had them.
-        spare: the points whose row has an earlier one, ascending.
-
-    Returns:
-        How many rows there are now; -1 if one of the new ones is not below `size`.
-    """
-    first = (low + step - 1) // step
-    last = (high + step - 1) // step if high == len(rows) else high // step
-    if first >= last:
-        if not _add(rows[low:high], size, words):
-            return -1
-        return _count(words)
-    if not _add(rows[low : first * step], size, words):
-        return -1
-    if last * step < high and not _add(rows[last * step : high], size, words):
-        return -1
-    begin = np.searchsorted(spare, np.uint32(low))
-    for at in range(begin, len(spare)):
-        if spare[at] >= high:
-            break
-        if rows[spare[at]] >= size:
-            return -1
-        _set(words, rows[spare[at]])
-    count = 0
-    for place in range(len(words)):
-        words[place] |= lanes_within(
-            buckets, np.int64(place << 6), np.uint8(first), np.uint8(last - first)
-        )
-        count += population(words[place])
-    return count
 
 
 @kernel(U32, types.int64, U64_OUT, U64_OUT)
@@ -208,56 +128,18 @@ def held(
     return True
 
 
-@kernel(U64, U64_OUT)
-def tally(words: NDArray[np.uint64], planes: NDArray[np.uint64]) -> None:
-    """Adds one to the counters of the rows in a mask.
-
-    Args:
-        planes: as many masks as a counter has bits, end to end, the lowest bit's first.
-    """
-    carry = words.copy()
-    for start in range(0, len(planes), max(len(words), 1)):
-        plane = planes[start : start + len(words)]
-        for place in range(len(words)):
-            before = plane[place]
-            plane[place] = before ^ carry[place]
-            carry[place] &= before
-
-
-@kernel(U64, types.int64, U64_OUT)
-def tallied(planes: NDArray[np.uint64], least: int, out: NDArray[np.uint64]) -> int:
-    """The rows whose counters say at least `least`, which is 1 or more; returns how many."""
-    # From the highest bit on: where counters are the same as `least` yet, and where they are more.
-    same = np.full(len(out), _ALL)
-    out[:] = np.uint64(0)
-    for bit in range(len(planes) // max(len(out), 1) - 1, -1, -1):
-        plane = planes[bit * len(out) : (bit + 1) * len(out)]
-        if least >> bit & 1:
-            for place in range(len(out)):
-                same[place] &= plane[place]
-        else:
-            for place in range(len(out)):
-                out[place] |= same[place] & plane[place]
-                same[place] &= ~plane[place]
-    count = 0
-    for place in range(len(out)):
-        out[place] |= same[place]
-        count += population(out[place])
-    return count
-
-
 @helper
-def _set(words: NDArray[np.uint64], row: int) -> None:
+def set_bit(words: NDArray[np.uint64], row: int) -> None:
     words[np.uint64(row) >> _SIX] |= _ONE << (np.uint64(row) & _LOW)
 
 
 @helper
-def _add(rows: NDArray[np.uint32], size: int, words: NDArray[np.uint64]) -> bool:
+def add_all(rows: NDArray[np.uint32], size: int, words: NDArray[np.uint64]) -> bool:
     """Adds rows; says whether all are below `size`."""
     for at in range(len(rows)):
         if rows[at] >= size:
             return False
-        _set(words, rows[at])
+        set_bit(words, rows[at])
     return True
 
 

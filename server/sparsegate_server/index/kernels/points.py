@@ -7,13 +7,27 @@ from numba import types
 from numpy.typing import NDArray
 
 from sparsegate_server.index.kernels.arrays import F64, I64
-from sparsegate_server.index.kernels.registry import kernel
+from sparsegate_server.index.kernels.registry import helper, kernel
 
 _I16 = types.Array(types.int16, 1, "C", readonly=True)
 
 
 @kernel(F64, _I16, types.float64, types.int64, types.boolean)
 def number_place(
+    values: NDArray[np.float64], rests: NDArray[np.int16], value: float, rest: int, after: bool
+) -> int:
+    """See `place_of_number`."""
+    return place_of_number(values, rests, value, rest, after)
+
+
+@kernel(I64, types.int64, types.boolean)
+def time_place(times: NDArray[np.int64], time: int, after: bool) -> int:
+    """See `place_of_time`."""
+    return place_of_time(times, time, after)
+
+
+@helper
+def place_of_number(
     values: NDArray[np.float64], rests: NDArray[np.int16], value: float, rest: int, after: bool
 ) -> int:
     """The first place whose number is not below the wanted one, or with `after` is above it.
@@ -36,7 +50,14 @@ def number_place(
     return low
 
 
-@kernel(I64, types.int64, types.boolean)
-def time_place(times: NDArray[np.int64], time: int, after: bool) -> int:
+@helper
+def place_of_time(times: NDArray[np.int64], time: int, after: bool) -> int:
     """The first place whose time is not before the wanted one, or with `after` is behind it."""
-    return int(np.searchsorted(times, time, "right") if after else np.searchsorted(times, time))
+    low, high = 0, len(times)
+    while low < high:
+        middle = (low + high) >> 1
+        if times[middle] < time or (after and times[middle] == time):
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.bits import load_u16, load_u64
+from sparsegate_server.index.kernels.bits import load_u16, load_u64, unite_lanes
 from sparsegate_server.index.kernels.registry import helper
 
 _NO_RUNS, _WITH_RUNS = 12346, 12347
@@ -93,7 +93,10 @@ def _add_bitset(blob: NDArray[np.uint8], at: int, stop: int, words: NDArray[np.u
     end = at + 8 * _WORDS
     if end > stop:
         return -1
-    for place in range(len(words)):
+    whole = len(words) & ~7
+    for place in range(0, whole, 8):
+        unite_lanes(words, place, blob, at + 8 * place)
+    for place in range(whole, len(words)):
         words[place] |= load_u64(blob, at + 8 * place)
     for place in range(len(words), _WORDS):
         if load_u64(blob, at + 8 * place):

@@ -49,8 +49,9 @@ from sparsegate_server.index.kernels.score import PIECE, Spread, Vectors, spread
 from sparsegate_server.index.kernels.window import Window, span_of
 from sparsegate_server.index.kernels.windows import BLOCK, BLOCKS, WINDOW
 
-_FEW = 128
-"""Where more documents are wanted, the bar is so low that hardly anything is spared by it."""
+STEPWISE, WHOLE, RARE = range(3)
+"""Ways through a segment: window after window against a rising bar; all windows added up before any
+document is scored; the same, but only postings of documents that are allowed."""
 
 _FIRST_STEP = 16_384
 """Documents that are searched exhaustively before there is a bar; if they give none, it takes whole
@@ -62,9 +63,6 @@ root of those wanted."""
 
 _REACHED = 4096
 """Sums among which the first cut is sharpened."""
-
-_RARE = 1 / 8
-"""Where a smaller share of the documents is allowed, postings are added up only for these."""
 
 
 class Asked(NamedTuple):
@@ -192,7 +190,7 @@ def _search_stepwise(
 
 @kernel(
     I64, U32, I64, U16, U8, F32, I32, U8, I64, U8, I64, TERMS, F32, U64, U64, U64, U32, F32,
-    types.uint64, types.boolean, U64, types.float64, types.float64, types.float32, F64_OUT, U8_OUT,
+    types.uint64, types.boolean, U64, types.int64, types.float64, types.float32, F64_OUT, U8_OUT,
     U16_OUT, F32_OUT, U32_OUT, types.int64, F32_OUT, U32_OUT,
 )  # fmt: skip
 def search_segment(
@@ -217,7 +215,7 @@ def search_segment(
     sequence: np.uint64,
     settled: bool,
     allowed: NDArray[np.uint64],
-    share: float,
+    way: int,
     effort: float,
     bar: np.float32,
     table: NDArray[np.float64],
@@ -237,8 +235,9 @@ def search_segment(
         indptr, forward_terms, forward_weights: the forward vectors.
         born, dead, touched, sequence, settled, allowed: see `Race`.
         query_terms, query_weights: ascending term ids and their weights, at most `MOST_TERMS`.
-        share: of the documents that are allowed.
-        effort: 1 to find all of the best; less, above 0, to read less.
+        way: through the segment: `STEPWISE`, `WHOLE`, or `RARE`, which needs `allowed`.
+        effort: 1 to find all of the best; less, above 0, to read less; it needs another way than
+            `STEPWISE`.
         table, member: work space by term id, see `Spread`.
         sums: uint16 [at least the documents, filled up to whole windows], zero; it is left so.
         best_scores, best_rows, filled: the best so far, as a heap; it goes on with those found.
@@ -272,13 +271,13 @@ def search_segment(
     reached = np.empty(_REACHED, np.uint16)
     spread_out(spread, query_weights)
     begin(race, filled)
-    if len(best_scores) > _FEW or share < _RARE or effort < 1.0:
+    if way != STEPWISE:
         windows = len(window_terms) - 1
         all_places = np.empty(windows * size, np.int64)
         later = np.empty(windows * BLOCKS, np.uint32)
         counts = _search_whole(
             asked, window, lists, race, window_terms, sums, reached, all_places, later, len(born),
-            share < _RARE, effort,
+            way == RARE, effort,
         )  # fmt: skip
     else:
         counts = _search_stepwise(

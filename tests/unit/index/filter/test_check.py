@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 
@@ -21,7 +22,7 @@ from sparsegate_server.filters import (
     Range,
     TimeRange,
 )
-from sparsegate_server.index.filter import check, conditions, unindexed
+from sparsegate_server.index.filter import Bounds, bounds, check
 
 GOOD = Filter(
     must=(Match("a.b[].c", ("x", 5, 5.0, True)), Filter(should=(Contains("AB-12"),))),
@@ -72,22 +73,26 @@ def test_the_error_names_the_clause(condition: Condition, below: str) -> None:
         with pytest.raises(InvalidFilter) as caught:
             check(filter)
         assert caught.value.field == place + below
+        with pytest.raises(InvalidFilter) as found:
+            asked(filter, {})
+        assert (found.value.field, found.value.message) == (place + below, caught.value.message)
 
 
-def fields_of(filter: Filter) -> set[str]:
-    return {field for field, _ in conditions(filter)}
+def asked(filter: Filter, kinds: Mapping[str, FieldKind]) -> Bounds:
+    """What is found out of a filter without a row."""
+    return bounds(filter, 0, kinds, lambda _: None, lambda _: ())
 
 
 def test_the_fields_of_a_filter() -> None:
-    assert fields_of(GOOD) == {"a.b[].c", "n", '"t.t"', "a[0]", "$text", "cast"}
-    assert fields_of(Filter(must=(Match("tags[]", ()), HasId(())))) == {"tags"}
+    assert asked(GOOD, {}).fields == {"a.b[].c", "n", '"t.t"', "a[0]", "$text", "cast"}
+    assert asked(Filter(must=(Match("tags[]", ()), HasId(()))), {}).fields == {"tags"}
 
 
 def test_the_fields_without_an_index() -> None:
     some = {"n": FieldKind.NUMBER, "$text": FieldKind.TEXT, "a[0]": FieldKind.KEYWORD}
-    assert unindexed(conditions(GOOD), some) == ('"t.t"', "a.b[].c", "cast")
-    assert unindexed(conditions(Filter(must=(HasId((5,)),))), {}) == ()
-    assert unindexed(conditions(Filter()), {}) == ()
+    assert asked(GOOD, some).unindexed == {'"t.t"', "a.b[].c", "cast"}
+    assert asked(Filter(must=(HasId((5,)),)), {}).unindexed == set()
+    assert asked(Filter(), {}).unindexed == set()
 
 
 @pytest.mark.parametrize(
@@ -109,5 +114,4 @@ def test_the_fields_without_an_index() -> None:
 def test_an_index_of_another_kind_is_none(condition: Condition, answering: set[FieldKind]) -> None:
     within = Filter(must=(Filter(should=(condition,)),))
     for kind in FieldKind:
-        expected = () if kind in answering else ("f",)
-        assert unindexed(conditions(within), {"f": kind}) == expected
+        assert asked(within, {"f": kind}).unindexed == (set() if kind in answering else {"f"})

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from sparsegate_server.filters import (
     Filter,
     HasId,
     IsEmpty,
-    IsNull,
     Match,
     MinShould,
 )
@@ -24,9 +24,7 @@ from sparsegate_server.index.filter import (
     bounds,
     canonical,
     check,
-    conditions,
     matches,
-    unindexed,
 )
 from sparsegate_server.index.filter.check import clauses
 from sparsegate_server.index.filter.match import values_of
@@ -61,7 +59,7 @@ def evaluated(filter: Filter, segment: Sequence[Document], kinds: Kinds) -> Boun
         keys = {(type(each), each) for each in wanted}
         return [row for row, each in enumerate(segment) if (type(each.id), each.id) in keys]
 
-    return bounds(filter, len(segment), columns, find)
+    return bounds(filter, len(segment), kinds, columns.get, find)
 
 
 def truth(filter: Filter, segment: Sequence[Document]) -> set[int]:
@@ -105,8 +103,8 @@ def test_a_filter_whose_every_field_is_indexed_is_exact(
     leaves = on_field(st.sampled_from(paths)).filter(lambda each: told(each, kinds))
     filter = data.draw(filters_of(leaves | filters_of(leaves)))
     found = evaluated(filter, segment, kinds)
-    assert unindexed(conditions(filter), kinds) == ()
-    assert {field for field, _ in conditions(filter)} <= kinds.keys()
+    assert found.unindexed == set()
+    assert found.fields <= kinds.keys()
     assert set(found.lower) == set(found.upper) == truth(filter, segment)
 
 
@@ -135,11 +133,9 @@ def test_more_is_asked_for_than_there_is() -> None:
     assert not evaluated(filter, SEGMENT, {}).upper
 
 
-def test_nothing_is_looked_up_once_no_row_is_left() -> None:
-    def never(wanted: Sequence[DocumentId]) -> Iterable[int]:
-        raise AssertionError(wanted)
-
-    columns = {"a": Column.build(FieldKind.KEYWORD, [["x"]])}
-    rest = (HasId((1,)),)
-    nothing = Filter((IsNull("a"), *rest), rest, rest, MinShould(rest, 1))
-    assert not bounds(nothing, 1, columns, never).upper
+@pytest.mark.parametrize("depth", [1, 7, 8, 40])
+def test_clauses_nest_as_deep_as_they_like(depth: int) -> None:
+    one: Condition = HasId((0,))
+    for _ in range(depth):
+        one = Filter((Filter(), one), must_not=(Filter((HasId((1,)), HasId((1,)))),))
+    assert set(evaluated(Filter((Filter(), one)), SEGMENT, {}).upper) == {0}

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sparsegate_server.filters import Except, FieldKind, Match, Range, TimeRange
 from sparsegate_server.index import kernels
 from sparsegate_server.index.filter import Column
-from sparsegate_server.index.filter.buckets import Buckets
-from sparsegate_server.index.filter.mask import Mask, blank
 from sparsegate_server.index.filter.points import Points, number_point, time_point
+from sparsegate_server.index.filter.program import run
 
 from .strategies import FLOATS, INTEGERS
+from .test_column import bounds_of
 
 kernels.warm_up()
 
@@ -51,7 +51,7 @@ def test_ranges_and_values_of_numbers(
     size, pairs = drawn
     points = of_numbers(pairs, size)
     within = points.within(Range("f", gt, gte, lt, lte), number_point)
-    assert set(within) == {
+    assert set(run(within, size)) == {
         row
         for number, row in pairs
         if (gt is None or number > gt)
@@ -60,8 +60,12 @@ def test_ranges_and_values_of_numbers(
         and (lte is None or number <= lte)
     }
     asked = [number_point(each) for each in wanted]
-    assert set(points.with_any(asked)) == {row for number, row in pairs if number in wanted}
-    assert set(points.with_others(asked)) == {row for number, row in pairs if number not in wanted}
+    assert set(run(points.with_any(asked), size)) == {
+        row for number, row in pairs if number in wanted
+    }
+    assert set(run(points.with_others(asked), size)) == {
+        row for number, row in pairs if number not in wanted
+    }
 
 
 @settings(deadline=None)
@@ -75,7 +79,8 @@ def test_ranges_of_times(times: list[int], bound: int, open_: bool) -> None:
         (above, [time > bound or (time == bound and not open_) for time in times]),
         (below, [time < bound or (time == bound and not open_) for time in times]),
     ]:
-        assert set(points.within(limits, time_point)) == set(np.flatnonzero(holds).tolist())
+        found = run(points.within(limits, time_point), len(times))
+        assert set(found) == set(np.flatnonzero(holds).tolist())
 
 
 @settings(deadline=None)
@@ -85,18 +90,15 @@ def test_ranges_of_times(times: list[int], bound: int, open_: bool) -> None:
     st.integers(0, 2_000),
     st.lists(st.tuples(st.integers(0, 2_000), st.integers(0, 2_000)), min_size=1, max_size=8),
 )
-def test_buckets_find_the_rows_of_any_span(
+def test_rows_are_found_by_bucket_and_one_by_one(
     seed: int, size: int, points: int, spans: list[tuple[int, int]]
 ) -> None:
     rows = np.random.default_rng(seed).integers(0, size, points).astype(np.uint32)
-    buckets = Buckets.of(rows, size)
+    times = Points.of([np.arange(points)], rows, size)
     for start, stop in spans:
-        low, high = sorted((min(start, points), min(stop, points)))
-        words = blank(size)
-        count = buckets.add(low, high, words)
-        assert set(Mask(size, words, count)) == set(rows[low:high].tolist())
-        # What is there already stays.
-        assert buckets.add(low, low, words) == count
+        low, high = sorted((start, stop))
+        found = run(times.within(TimeRange("f", gte=low, lt=high), time_point), size)
+        assert set(found) == set(rows[low:high].tolist())
 
 
 def test_many_rows_with_several_values_each() -> None:
@@ -107,16 +109,16 @@ def test_many_rows_with_several_values_each() -> None:
     ]
     column = Column.build(FieldKind.NUMBER, held)
     for low, high in [(-100.0, 100.0), (-3.0, 3.0), (0.0, 0.2), (5.0, 30.0), (40.0, 50.0)]:
-        bounds = column.bounds(Range("f", gte=low, lt=high))
+        bounds = bounds_of(column, Range("f", gte=low, lt=high))
         assert bounds.exact
         assert set(bounds.upper) == {
             row for row, values in enumerate(held) if any(low <= each < high for each in values)
         }
     for barred in [(0.0,), (0.0, 0.1, -0.1), (), (math.pi,)]:
-        assert set(column.bounds(Except("f", barred)).upper) == {
+        assert set(bounds_of(column, Except("f", barred)).upper) == {
             row for row, values in enumerate(held) if any(each not in barred for each in values)
         }
-        assert set(column.bounds(Match("f", barred)).upper) == {
+        assert set(bounds_of(column, Match("f", barred)).upper) == {
             row for row, values in enumerate(held) if any(each in barred for each in values)
         }
 
@@ -129,7 +131,7 @@ def test_rows_beyond_the_last_are_refused(kind: FieldKind) -> None:
     one = (True,) if kind is FieldKind.BOOL else (1,)
     for condition in (Match("f", one), Except("f", one)):
         with pytest.raises(ValueError, match="beyond its 5 rows"):
-            damaged.bounds(condition)
+            bounds_of(damaged, condition)
     if kind is FieldKind.NUMBER:
         with pytest.raises(ValueError, match="beyond its 5 rows"):
-            damaged.bounds(Range("f", gt=0))
+            bounds_of(damaged, Range("f", gt=0))
