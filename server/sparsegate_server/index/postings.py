@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ class Postings:
         columns: int64 [len(terms)], where the column of a heavy term begins in `dense`, or -1.
         dense: uint8, the impact of every document of a column's window, 0 where it lacks the term;
             the documents are filled up to whole blocks.
+        directory: int64 [windows · buckets + 1], where in `terms` each bucket of 2^`shift` term ids
+            begins, window by window: made anew, never stored.
     """
 
     window_terms: NDArray[np.int64]
@@ -43,12 +46,19 @@ class Postings:
     block_maxima: NDArray[np.uint8]
     columns: NDArray[np.int64]
     dense: NDArray[np.uint8]
+    directory: NDArray[np.int64] = field(init=False)
+    shift: np.int64 = field(init=False)
+
+    def __post_init__(self) -> None:
+        shift, directory = _directory_of(self.window_terms, self.terms)
+        object.__setattr__(self, "shift", shift)
+        object.__setattr__(self, "directory", directory)
 
     @classmethod
     def of(cls, forward: Forward, vocabulary: int) -> Postings:
         vectors = forward.indptr, forward.terms, forward.weights
         entries, sparse, blocked, dense = kernels.measure(*vectors, vocabulary)
-        made = cls(
+        made: Any = (
             np.empty(-(-len(forward) // kernels.WINDOW) + 1, np.int64),
             np.empty(entries, np.uint32),
             np.empty(entries + 1, np.int64),
@@ -60,11 +70,11 @@ class Postings:
             np.empty(entries, np.int64),
             np.zeros(dense, np.uint8),
         )
-        kernels.invert(*vectors, vocabulary, *made.arrays())
-        return made
+        kernels.invert(*vectors, vocabulary, *made)
+        return cls(*made)
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """All of them, in the order above."""
+        """All that are stored, in the order above."""
         return (
             self.window_terms,
             self.terms,
@@ -77,3 +87,24 @@ class Postings:
             self.columns,
             self.dense,
         )
+
+
+_IN_A_BUCKET = 8
+"""Terms that a bucket of the directory has on average: they lie in one line of the cache or two."""
+
+
+def _directory_of(
+    window_terms: NDArray[np.int64], terms: NDArray[np.uint32]
+) -> tuple[np.int64, NDArray[np.int64]]:
+    """The bits that a bucket leaves out, and where each begins."""
+    windows = len(window_terms) - 1
+    if not len(terms):
+        return np.int64(0), np.zeros(1, np.int64)
+    ids = int(terms.max()) + 1
+    shift = max(0, (ids * windows * _IN_A_BUCKET // len(terms)).bit_length() - 1)
+    edges = np.arange(0, ids, 1 << shift)
+    begins = [
+        np.searchsorted(terms[first:last], edges) + first
+        for first, last in pairwise(window_terms.tolist())
+    ]
+    return np.int64(shift), np.concatenate([*begins, window_terms[-1:]])

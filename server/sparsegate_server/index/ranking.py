@@ -78,7 +78,7 @@ def best(candidates: Sequence[Candidates], limit: int) -> Ranking:
         last = np.partition(scores, len(scores) - limit)[len(scores) - limit]
         kept = np.flatnonzero(scores >= last)
         scores, rows, owners = scores[kept], rows[kept], owners[kept]
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)
     scores = scores[order]
     for start, stop in _runs(scores):
         run = order[start:stop].tolist()

@@ -114,6 +114,8 @@ class Segment:
         # What a search hands to its kernel, gathered once.
         arrays = (
             *self.postings.arrays(),
+            self.postings.directory,
+            self.postings.shift,
             self.forward.indptr,
             self.forward.terms,
             self.forward.weights,

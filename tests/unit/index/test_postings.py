@@ -115,7 +115,7 @@ def test_a_heavy_term_is_a_column_and_no_list(sparseness: int, seed: int) -> Non
 
 
 def lists_of(postings: Postings) -> Lists:
-    return Lists(*postings.arrays()[1:])
+    return Lists(*postings.arrays()[1:], postings.directory, int(postings.shift))
 
 
 def scaled_query(query: Vector, postings: Postings, share: float) -> tuple[float, Scaled]:
@@ -126,8 +126,8 @@ def scaled_query(query: Vector, postings: Postings, share: float) -> tuple[float
         np.zeros(len(asked), np.uint32),
         np.zeros(kernels.BLOCKS, np.uint32),
     )
-    lists, entries = lists_of(postings), len(postings.terms)
-    factor = share * scale_query(asked.indices, asked.values, lists, 0, entries, scaled)
+    lists = lists_of(postings)
+    factor = share * scale_query(asked.indices, asked.values, lists, 0, 1, scaled)
     if share < 1:
         rescale_query(asked.values, lists, factor, scaled)
     return factor, scaled

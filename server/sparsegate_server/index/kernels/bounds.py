@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsegate_server.index.kernels.lanes import prefetch
 from sparsegate_server.index.kernels.registry import helper, signed
 from sparsegate_server.index.kernels.windows import BLOCKS
 
@@ -27,6 +28,10 @@ for the rest. No more than the terms of a long document; beyond, documents are s
 
 _BLOCKS = np.uint64(BLOCKS)
 """Unsigned: a signed place might count from the end, which keeps loops from being vectorised."""
+
+_LINE = 64
+_LINES = 4
+"""Lines of a list that are brought on their way; then the processor sees where this is going."""
 
 _MOST = 2**32 - 1
 _MOST_SUM = 2**16 - 1
@@ -46,6 +51,8 @@ class Lists(NamedTuple):
     block_maxima: NDArray[np.uint8]
     columns: NDArray[np.int64]
     dense: NDArray[np.uint8]
+    directory: NDArray[np.int64]
+    shift: int
 
 
 class Scaled(NamedTuple):
@@ -91,24 +98,25 @@ def scale_query(
     query_terms: NDArray[np.uint32],
     query_weights: NDArray[np.float32],
     lists: Lists,
-    first_entry: int,
-    last_entry: int,
+    window: int,
+    windows: int,
     scaled: Scaled,
 ) -> float:
     """Looks the query's terms up in a window's dictionary and fills `scaled`.
+
+    Args:
+        window, windows: which of how many.
 
     Returns:
         `factor`, or 0 if the window has none of the terms.
     """
     places, coefficients = scaled.places, scaled.coefficients
+    _find_terms(query_terms, lists, window, windows, places)
     total = 0.0
     present = 0
-    start = first_entry
     for number in range(len(query_terms)):
-        at = find_term(lists.terms, start, last_entry, query_terms[number])
-        places[number] = at
+        at = places[number]
         if at >= 0:
-            start = at
             present += 1
             total += np.float64(query_weights[number]) * np.float64(lists.scales[at])
     # Nothing was found, or a file is damaged.
@@ -130,6 +138,55 @@ def scale_query(
             np.ceil(scaled.bounds[block] * narrowing / 256.0) + 2 * present
         )
     return wide * narrowing / 256.0 * (1.0 - _SLACK)
+
+
+@helper
+def _find_terms(
+    query_terms: NDArray[np.uint32],
+    lists: Lists,
+    window: int,
+    windows: int,
+    places: NDArray[np.int64],
+) -> None:
+    """Fills in each term's place in the window's dictionary, or -1.
+
+    Nothing of it may be in the cache: so all terms are brought on their way before the first is
+    looked for, and then what will be asked about those found.
+    """
+    buckets = (len(lists.directory) - 1) // windows
+    for number in range(len(query_terms)):
+        bucket = int(query_terms[number]) >> lists.shift
+        places[number] = -1
+        if bucket < buckets:
+            places[number] = window * buckets + bucket
+            prefetch(lists.directory, places[number])
+    for number in range(len(query_terms)):
+        if places[number] >= 0:
+            prefetch(lists.terms, lists.directory[places[number]])
+    for number in range(len(query_terms)):
+        if places[number] < 0:
+            continue
+        start, stop = lists.directory[places[number]], lists.directory[places[number] + 1]
+        at = find_term(lists.terms, start, stop, query_terms[number])
+        places[number] = at
+        if at >= 0:
+            prefetch(lists.scales, at)
+            prefetch(lists.blocks, at)
+            prefetch(lists.ranges, at)
+            prefetch(lists.columns, at)
+    for number in range(len(query_terms)):
+        at = places[number]
+        if at < 0:
+            continue
+        if lists.blocks[at] >= 0:
+            maxima = np.int64(lists.blocks[at]) * BLOCKS
+            prefetch(lists.block_maxima, maxima)
+            prefetch(lists.block_maxima, maxima + _LINE)
+        start = lists.ranges[at]
+        for line in range(_LINES):
+            prefetch(lists.local_ids, start + line * (_LINE // 2))
+        for line in range(0, _LINES, 2):
+            prefetch(lists.impacts, start + line * (_LINE // 2))
 
 
 @helper

@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsegate_server.index.kernels.bounds import Lists, Scaled
-from sparsegate_server.index.kernels.lanes import add_four, add_two
+from sparsegate_server.index.kernels.lanes import add_four, add_two, prefetch
 from sparsegate_server.index.kernels.registry import helper
 
 TOGETHER = 2
+
+_AHEAD = 1024
+"""Bytes of a column that are on their way."""
 
 
 class Columns(NamedTuple):
@@ -65,6 +68,8 @@ def add_columns(
     """
     starts, coefficients = columns.starts, columns.coefficients
     fours = count // 4 * 4
+    for at in range(count):
+        prefetch(dense, starts[at] + first + _AHEAD)
     for at in range(0, fours, 4):
         add_four(
             accumulator, first, dense,

@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsegate_server.index.kernels.bits import lowest
-from sparsegate_server.index.kernels.lanes import lanes_reaching
+from sparsegate_server.index.kernels.lanes import lanes_reaching, prefetch
 from sparsegate_server.index.kernels.registry import helper, signed
 from sparsegate_server.index.kernels.score import Spread, Vectors, fetch_row, score_of
 from sparsegate_server.index.kernels.top_k import offer
 
 AHEAD = 8
-"""Documents that wait at a time."""
+"""Documents whose forward vectors are on their way at a time."""
+
+QUEUE = 2 * AHEAD
+"""Documents that wait at a time: first for where their forward vectors begin, then for these."""
 
 FOREIGN = np.uint32(2**32 - 1)
 """Stands for the rows of other parts: an equal score of this part takes their place, since its id
@@ -41,7 +44,7 @@ class Race(NamedTuple):
         allowed: uint64, a word for each stride, a bit for each document that a filter lets pass; or
             empty, all pass.
         scores, rows: the best so far, as a heap; documents of other parts have the row `FOREIGN`.
-        waiting: uint32 [AHEAD], rows that are to be scored next.
+        waiting: uint32 [QUEUE], rows that are to be scored next.
         bar: float32 [1], only scores above it count.
         state: int64 [STATE]: FILLED places of the heap, rows WAITING, documents that have ENTERED,
             weights that were READ.
@@ -67,6 +70,8 @@ def score_waiting(race: Race) -> None:
     """Scores those that wait and raises the bar to what the last place of the full heap asks for:
     an equal score may still win by its smaller id."""
     vectors, scores, state = race.vectors, race.scores, race.state
+    for number in range(max(0, state[WAITING] - AHEAD), state[WAITING]):
+        fetch_row(race.waiting[number], vectors)
     for number in range(state[WAITING]):
         row = race.waiting[number]
         total = score_of(row, vectors, race.spread)
@@ -87,11 +92,14 @@ def _enter(race: Race, row: int) -> bool:
     touched = race.touched[row >> 6] >> np.uint64(row & 63) & np.uint64(1)
     if touched and race.dead[row] <= race.sequence:
         return False
-    fetch_row(row, race.vectors)
-    race.waiting[race.state[WAITING]] = row
-    race.state[WAITING] += 1
+    prefetch(race.vectors.indptr, row)
+    waiting = race.state[WAITING]
+    race.waiting[waiting] = row
+    if waiting >= AHEAD:
+        fetch_row(race.waiting[waiting - AHEAD], race.vectors)
+    race.state[WAITING] = waiting + 1
     race.state[ENTERED] += 1
-    if race.state[WAITING] < AHEAD:
+    if waiting + 1 < QUEUE:
         return False
     score_waiting(race)
     return True

@@ -36,8 +36,8 @@ from sparsegate_server.index.kernels.deferral import defer, defer_nothing, most_
 from sparsegate_server.index.kernels.exhaustive import add_up, clear, enter_best, missed
 from sparsegate_server.index.kernels.pruned import search_promising
 from sparsegate_server.index.kernels.race import (
-    AHEAD,
     FILLED,
+    QUEUE,
     READ,
     STATE,
     Race,
@@ -98,8 +98,7 @@ def _search_whole(
     common = np.inf
     for number in range(windows):
         scaled = _placed(window.scaled, places[number * size : (number + 1) * size])
-        first, last = window_terms[number], window_terms[number + 1]
-        factor = scale_query(asked.terms, asked.weights, lists, first, last, scaled)
+        factor = scale_query(asked.terms, asked.weights, lists, number, windows, scaled)
         if factor > 0.0:
             common = min(common, factor)
     if common == np.inf:
@@ -160,9 +159,9 @@ def _search_stepwise(
     on the others."""
     read, skipped = 0, 0
     step = _FIRST_STEP
-    for number in range(len(window_terms) - 1):
-        first, last = window_terms[number], window_terms[number + 1]
-        factor = scale_query(asked.terms, asked.weights, lists, first, last, window.scaled)
+    windows = len(window_terms) - 1
+    for number in range(windows):
+        factor = scale_query(asked.terms, asked.weights, lists, number, windows, window.scaled)
         if factor == 0.0:
             continue
         first_row = number * WINDOW
@@ -189,9 +188,9 @@ def _search_stepwise(
 
 
 @kernel(
-    I64, U32, I64, U16, U8, F32, I32, U8, I64, U8, I64, TERMS, F32, U64, U64, U64, U32, F32,
-    types.uint64, types.boolean, U64, types.int64, types.float64, types.float32, F64_OUT, U8_OUT,
-    U16_OUT, F32_OUT, U32_OUT, types.int64, F32_OUT, U32_OUT,
+    I64, U32, I64, U16, U8, F32, I32, U8, I64, U8, I64, types.int64, I64, TERMS, F32, U64, U64,
+    U64, U32, F32, types.uint64, types.boolean, U64, types.int64, types.float64, types.float32, F64_OUT,
+    U8_OUT, U16_OUT, F32_OUT, U32_OUT, types.int64, F32_OUT, U32_OUT,
 )  # fmt: skip
 def search_segment(
     window_terms: NDArray[np.int64],
@@ -204,6 +203,8 @@ def search_segment(
     block_maxima: NDArray[np.uint8],
     column_starts: NDArray[np.int64],
     dense: NDArray[np.uint8],
+    directory: NDArray[np.int64],
+    shift: int,
     indptr: NDArray[np.int64],
     forward_terms: NDArray[Any],
     forward_weights: NDArray[np.float32],
@@ -231,7 +232,7 @@ def search_segment(
     best of all parts so far.
 
     Args:
-        window_terms to dense: the postings, as `Postings` describes them.
+        window_terms to shift: the postings, as `Postings` describes them.
         indptr, forward_terms, forward_weights: the forward vectors.
         born, dead, touched, sequence, settled, allowed: see `Race`.
         query_terms, query_weights: ascending term ids and their weights, at most `MOST_TERMS`.
@@ -250,13 +251,14 @@ def search_segment(
         blocks were passed over, and what no document scores above that was missed, -1 if none was.
     """
     lists = Lists(
-        terms, ranges, local_ids, impacts, scales, blocks, block_maxima, column_starts, dense
-    )
+        terms, ranges, local_ids, impacts, scales, blocks, block_maxima, column_starts, dense,
+        directory, shift,
+    )  # fmt: skip
     spread = Spread(query_terms, table, member, np.empty(PIECE + 1, np.int64))
     race = Race(
         Vectors(indptr, forward_terms, forward_weights),
         spread, born, dead, touched, sequence, settled, allowed, best_scores, best_rows,
-        np.empty(AHEAD, np.uint32), np.full(1, bar, np.float32), np.zeros(STATE, np.int64),
+        np.empty(QUEUE, np.uint32), np.full(1, bar, np.float32), np.zeros(STATE, np.int64),
     )  # fmt: skip
     asked = Asked(query_terms, query_weights)
     size = len(query_terms)
