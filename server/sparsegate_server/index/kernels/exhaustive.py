@@ -109,7 +109,7 @@ def clear(sums: NDArray[np.uint16], first: int, last: int) -> None:
 def missed(
     sums: NDArray[np.uint16], later: NDArray[np.uint32], documents: int, floor: int, factor: float
 ) -> float:
-    """No document whose sum is below `floor` scores above this.
+    """No document whose sum is below `floor` scores above this; sets the sums back to zero.
 
     Args:
         later: uint32, what was left out of the documents of each block can add to any of them.
@@ -119,5 +119,6 @@ def missed(
         peak = np.uint16(0)
         for offset in range(np.uint64(first), np.uint64(first + BLOCK)):
             peak = max(peak, sums[offset])
+            sums[offset] = 0
         most = max(most, min(signed(peak), floor - 1) + signed(later[first // BLOCK]))
     return most / factor

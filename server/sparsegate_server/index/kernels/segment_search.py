@@ -124,8 +124,8 @@ def _search_whole(
         beyond = missed(sums, later, documents, floor, common)
     else:
         enter_best(race, sums, 0, 0, documents, limit, True, common, reached)
+        clear(sums, 0, documents)
         beyond = -1.0
-    clear(sums, 0, documents)
     return read, 0, beyond
 
 
@@ -189,8 +189,8 @@ def _search_stepwise(
 
 @kernel(
     I64, U32, I64, U16, U8, F32, I32, U8, I64, U8, I64, types.int64, I64, TERMS, F32, U64, U64,
-    U64, U32, F32, types.uint64, types.boolean, U64, types.int64, types.float64, types.float32, F64_OUT,
-    U8_OUT, U16_OUT, F32_OUT, U32_OUT, types.int64, F32_OUT, U32_OUT,
+    U64, U32, F32, types.uint64, types.boolean, U64, types.int64, types.float64, types.float32,
+    F64_OUT, U8_OUT, U16_OUT, F32_OUT, U32_OUT, types.int64, F32_OUT, U32_OUT,
 )  # fmt: skip
 def search_segment(
     window_terms: NDArray[np.int64],
