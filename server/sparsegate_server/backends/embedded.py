@@ -21,7 +21,7 @@ from sparsegate_server.backends.base import (
     Snapshot,
 )
 from sparsegate_server.backends.members import Member, Members
-from sparsegate_server.errors import ShuttingDown, SparsegateError
+from sparsegate_server.errors import CorruptStore, ShuttingDown, SparsegateError
 from sparsegate_server.filters import FieldKind, Filter
 from sparsegate_server.index import recovery
 from sparsegate_server.index.data_folder import DataFolder
@@ -380,7 +380,7 @@ class EmbeddedBackend:
     async def _told(self, member: Member, work: Awaitable[_Result]) -> _Result:
         try:
             return await work
-        except ShuttingDown as error:
+        except (ShuttingDown, CorruptStore) as error:
             raise self._members.told(member, error) from None
 
     async def _read(self, work: Callable[[], _Result]) -> _Result:

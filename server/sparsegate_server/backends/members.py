@@ -21,6 +21,7 @@ from sparsegate_server.backends.base import (
 from sparsegate_server.errors import (
     CollectionExists,
     CollectionNotFound,
+    CorruptStore,
     ShuttingDown,
     SparsegateError,
 )
@@ -121,8 +122,8 @@ class Members:
 
     def told(self, member: Member, error: SparsegateError) -> SparsegateError:
         """What to tell whoever met an error: that the collection was deleted, where that closed
-        it."""
-        if not isinstance(error, ShuttingDown) or self.holds(member):
+        it, or took its files away."""
+        if not isinstance(error, ShuttingDown | CorruptStore) or self.holds(member):
             return error
         return not_found(member.config.name)
 

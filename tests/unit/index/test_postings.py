@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sparsegate_server.index import kernels
 from sparsegate_server.index.forward import Forward, indptr_of
+from sparsegate_server.index.kernels.bits import LANES
 from sparsegate_server.index.kernels.bounds import (
     Lists,
     Scaled,
@@ -22,7 +23,7 @@ from sparsegate_server.index.kernels.bounds import (
     scale_query,
 )
 from sparsegate_server.index.kernels.columns import TOGETHER, Columns, add_columns
-from sparsegate_server.index.kernels.lanes import LANES, lanes_reaching
+from sparsegate_server.index.kernels.lanes import lanes_reaching
 from sparsegate_server.index.kernels.windows import BLOCK, BLOCKED, DENSE
 from sparsegate_server.index.postings import Postings
 

@@ -13,17 +13,18 @@ from numba.np.arrayobj import populate_array
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_LANES = 64
-"""Bytes that are compared at once: a bit each makes a word."""
+LANES = 64
+"""Documents of a stride: so many are looked at together, and a bit each makes a word. A block is a
+whole number of strides."""
 
 
-def _inline(function: _Function) -> Callable[..., Any]:
+def inline(function: _Function) -> Callable[..., Any]:
     """Declares what writes its own machine code: from the types of its arguments it says which
     types it takes and gives, and how."""
     return cast(Callable[..., Any], intrinsic(function))
 
 
-@_inline
+@inline
 def population(_context: Any, word: Any) -> Any:
     """How many bits of a uint64 are set: int64."""
 
@@ -33,7 +34,7 @@ def population(_context: Any, word: Any) -> Any:
     return (types.int64(types.uint64), code) if word == types.uint64 else None
 
 
-@_inline
+@inline
 def lowest(_context: Any, word: Any) -> Any:
     """The place of the lowest bit that is set in a uint64 other than zero: uint64."""
 
@@ -43,7 +44,7 @@ def lowest(_context: Any, word: Any) -> Any:
     return (types.uint64(types.uint64), code) if word == types.uint64 else None
 
 
-@_inline
+@inline
 def load_u16(_context: Any, data: Any, at: Any) -> Any:
     """The little-endian uint16 at `data[at:at + 2]`: int64."""
 
@@ -54,7 +55,7 @@ def load_u16(_context: Any, data: Any, at: Any) -> Any:
     return types.int64(data, at), code
 
 
-@_inline
+@inline
 def load_u64(_context: Any, data: Any, at: Any) -> Any:
     """The little-endian uint64 at `data[at:at + 8]`: uint64."""
     return types.uint64(data, at), _loading(ir.IntType(64))
@@ -80,7 +81,7 @@ def _array_at(dtype: Any) -> Callable[[int, int], Any]:
 
         return (made(address, length), code) if address == length == types.int64 else None
 
-    return _inline(array_at)
+    return inline(array_at)
 
 
 u8_at = _array_at(types.uint8)
@@ -91,12 +92,12 @@ i64_at = _array_at(types.int64)
 f64_at = _array_at(types.float64)
 
 
-@_inline
+@inline
 def unite_lanes(_context: Any, words: Any, place: Any, data: Any, at: Any) -> Any:
     """Adds the bits of the 64 bytes from `data[at]` on to the words from `words[place]` on."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes = ir.VectorType(ir.IntType(64), _LANES // 8)
+        lanes = ir.VectorType(ir.IntType(64), LANES // 8)
         more = _loading(lanes)(context, builder, types.uint64(data, at), arguments[2:])
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         address = builder.bitcast(builder.gep(array.data, [arguments[1]]), lanes.as_pointer())
@@ -106,16 +107,16 @@ def unite_lanes(_context: Any, words: Any, place: Any, data: Any, at: Any) -> An
     return types.void(words, place, data, at), code
 
 
-@_inline
+@inline
 def lanes_within(_context: Any, data: Any, at: Any, low: Any, width: Any) -> Any:
     """Bit i of a uint64 says whether the uint8 `data[at + i]` is one of the `width`, a uint8,
     from `low`, a uint8, on."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes = ir.VectorType(ir.IntType(8), _LANES)
+        lanes = ir.VectorType(ir.IntType(8), LANES)
         loaded = _loading(lanes)(context, builder, signature, arguments)
-        above = builder.sub(loaded, _spread(builder, lanes, arguments[2]))
-        inside = builder.icmp_unsigned("<", above, _spread(builder, lanes, arguments[3]))
+        above = builder.sub(loaded, spread(builder, lanes, arguments[2]))
+        inside = builder.icmp_unsigned("<", above, spread(builder, lanes, arguments[3]))
         return builder.bitcast(inside, ir.IntType(64))
 
     return types.uint64(data, at, low, width), code
@@ -133,8 +134,8 @@ def _loading(kind: Any) -> Any:
     return code
 
 
-def _spread(builder: Any, lanes: Any, value: Any) -> Any:
+def spread(builder: Any, lanes: Any, value: Any) -> Any:
     """A vector with `value` in each of its lanes."""
     one = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, ir.IntType(32)(0))
-    every = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
+    every = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     return builder.shuffle_vector(one, one, every)

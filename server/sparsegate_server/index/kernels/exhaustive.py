@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsegate_server.index.kernels.bits import LANES
 from sparsegate_server.index.kernels.bounds import Lists, cut_of
 from sparsegate_server.index.kernels.columns import add_columns, gather_columns
-from sparsegate_server.index.kernels.lanes import LANES
 from sparsegate_server.index.kernels.optimistic import optimistic_cut, sharpened_cut
 from sparsegate_server.index.kernels.race import FILLED, Race, consider, passing, score_waiting
 from sparsegate_server.index.kernels.registry import helper, signed

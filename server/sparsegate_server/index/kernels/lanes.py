@@ -1,36 +1,24 @@
 """What Numba has no word for: many accumulators at once, and a hint to the processor.
 
 A loop would do, but whether it becomes vector instructions is up to the compiler's mood, and these
-few lines are where a search spends its time.
+few lines are where a search spends its time. A stride of documents has as many as a word has bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-LANES = 64
-"""Documents of a stride: so many accumulators are looked at together, and so many bits has a
-word. A block is a whole number of strides."""
+from sparsegate_server.index.kernels.bits import LANES, inline, spread
 
 _BYTE, _SHORT, _INT = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 _READ, _KEEP, _DATA = 0, 3, 1
 
 
-def _inline(function: _Function) -> Callable[..., Any]:
-    """Declares what writes its own machine code: from the types of its arguments it says which
-    types it takes and gives, and how."""
-    return cast(Callable[..., Any], intrinsic(function))
-
-
-@_inline
+@inline
 def prefetch(_typing: Any, array: Any, place: Any) -> Any:
     """Asks for the cache line of `array[place]`; a place outside of the array does no harm."""
 
@@ -47,7 +35,7 @@ def prefetch(_typing: Any, array: Any, place: Any) -> Any:
     return types.void(array, place), generate
 
 
-@_inline
+@inline
 def lanes_reaching(_typing: Any, sums: Any, at: Any, low: Any) -> Any:
     """Bit i of a uint64 says whether the uint16 `sums[at + i]` is at least `low`, a uint16."""
 
@@ -56,14 +44,14 @@ def lanes_reaching(_typing: Any, sums: Any, at: Any, low: Any) -> Any:
         sums, at, low = arguments
         address = _address(context, builder, signature.args[0], sums, at, lanes)
         reaching = builder.icmp_unsigned(
-            ">=", builder.load(address, align=2), _spread(builder, lanes, low)
+            ">=", builder.load(address, align=2), spread(builder, lanes, low)
         )
         return builder.bitcast(reaching, ir.IntType(64))
 
     return types.uint64(sums, at, low), generate
 
 
-@_inline
+@inline
 def mark_lanes(_typing: Any, sums: Any, at: Any, word: Any) -> Any:
     """Sets the uint16 `sums[at + i]` to bit i of a uint64, for each lane i."""
 
@@ -78,7 +66,7 @@ def mark_lanes(_typing: Any, sums: Any, at: Any, word: Any) -> Any:
     return types.void(sums, at, word), generate
 
 
-@_inline
+@inline
 def lanes_equal(_typing: Any, terms: Any, at: Any, wanted: Any) -> Any:
     """Bit i of a uint64 says whether the uint16 or uint32 `terms[at + i]` is `wanted`, a uint32."""
 
@@ -90,13 +78,13 @@ def lanes_equal(_typing: Any, terms: Any, at: Any, wanted: Any) -> Any:
             wanted = builder.trunc(wanted, one)
         address = _address(context, builder, signature.args[0], array, at, lanes)
         loaded = builder.load(address, align=terms.dtype.bitwidth // 8)
-        equal = builder.icmp_unsigned("==", loaded, _spread(builder, lanes, wanted))
+        equal = builder.icmp_unsigned("==", loaded, spread(builder, lanes, wanted))
         return builder.bitcast(equal, ir.IntType(64))
 
     return types.uint64(terms, at, wanted), generate
 
 
-@_inline
+@inline
 def add_four(
     _typing: Any, sums: Any, to: Any, dense: Any, a: Any, b: Any, c: Any, d: Any,
     wa: Any, wb: Any, wc: Any, wd: Any,
@@ -106,7 +94,7 @@ def add_four(
     return types.void(sums, to, dense, a, b, c, d, wa, wb, wc, wd), _adding
 
 
-@_inline
+@inline
 def add_two(
     _typing: Any, sums: Any, to: Any, dense: Any, a: Any, b: Any, wa: Any, wb: Any
 ) -> Any:  # fmt: skip
@@ -124,7 +112,7 @@ def _adding(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     for place, weight in zip(rest[:half], rest[half:], strict=True):
         column = _address(context, builder, signature.args[2], dense, place, bytes_)
         impacts = builder.zext(builder.load(column, align=1), ints)
-        total = builder.add(total, builder.mul(impacts, _spread(builder, ints, weight)))
+        total = builder.add(total, builder.mul(impacts, spread(builder, ints, weight)))
     added = builder.trunc(builder.lshr(total, ir.Constant(ints, [8] * LANES)), shorts)
     address = _address(context, builder, signature.args[0], sums, to, shorts)
     builder.store(builder.add(builder.load(address, align=2), added), address, align=2)
@@ -135,10 +123,3 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, place: Any
     """The address of an element, as that of a `kind`."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
-
-
-def _spread(builder: Any, lanes: Any, value: Any) -> Any:
-    """A vector with `value` in each of its lanes."""
-    one = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, _INT(0))
-    every = ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES)
-    return builder.shuffle_vector(one, one, every)

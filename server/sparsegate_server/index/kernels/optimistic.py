@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.bits import lowest, population
-from sparsegate_server.index.kernels.lanes import LANES, lanes_reaching
+from sparsegate_server.index.kernels.bits import LANES, lowest, population
+from sparsegate_server.index.kernels.lanes import lanes_reaching
 from sparsegate_server.index.kernels.race import passing
 from sparsegate_server.index.kernels.registry import helper, signed
 

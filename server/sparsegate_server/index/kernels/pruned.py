@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsegate_server.index.kernels.bits import LANES
 from sparsegate_server.index.kernels.bounds import Lists, cut_of
 from sparsegate_server.index.kernels.columns import add_columns, gather_columns
 from sparsegate_server.index.kernels.deferral import defer
 from sparsegate_server.index.kernels.exhaustive import clear
-from sparsegate_server.index.kernels.lanes import LANES, lanes_reaching
+from sparsegate_server.index.kernels.lanes import lanes_reaching
 from sparsegate_server.index.kernels.race import ENTERED, Race, consider, passing, score_waiting
 from sparsegate_server.index.kernels.registry import helper, signed
 from sparsegate_server.index.kernels.window import (

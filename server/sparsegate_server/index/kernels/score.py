@@ -19,8 +19,8 @@ from sparsegate_server.index.kernels.arrays import (
     U32_OUT,
     U64,
 )
-from sparsegate_server.index.kernels.bits import lowest
-from sparsegate_server.index.kernels.lanes import LANES, lanes_equal, prefetch
+from sparsegate_server.index.kernels.bits import LANES, lowest
+from sparsegate_server.index.kernels.lanes import lanes_equal, prefetch
 from sparsegate_server.index.kernels.registry import helper, kernel, signed
 
 PIECE = 1024

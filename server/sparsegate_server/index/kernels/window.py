@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsegate_server.index.kernels.bits import LANES
 from sparsegate_server.index.kernels.bounds import Lists, Scaled, add_bounds
 from sparsegate_server.index.kernels.columns import Columns
-from sparsegate_server.index.kernels.lanes import LANES, mark_lanes
+from sparsegate_server.index.kernels.lanes import mark_lanes
 from sparsegate_server.index.kernels.registry import helper
 from sparsegate_server.index.kernels.scatter import first_from, scatter, scatter_marked
 from sparsegate_server.index.kernels.windows import BLOCKS
