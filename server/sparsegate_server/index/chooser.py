@@ -26,7 +26,10 @@ _FEW: Final = 1 / 350
 _FEW_PER_HIT: Final = 2
 """And so are so many documents for each hit, most of which would have to be scored anyway."""
 
-_RARE: Final = 1 / 20
+_SPARSE: Final = 1 / 12
+"""With a smaller share allowed, the bar is as low as if many hits were wanted."""
+
+_RARE: Final = 1 / 30
 """With a smaller share allowed, it pays to look at each posting whether its document is."""
 
 _DENSE: Final = 1 / 8
@@ -44,11 +47,11 @@ def way_for(query: Query, rows: int, allowed: Mask | None) -> int:
     if len(query.terms) > MOST_TERMS or (allowed is not None and not allowed.count):
         return SCAN
     whole = WHOLE if query.limit > _MANY or query.effort < 1 else STEPWISE
-    if allowed is None or allowed.count > rows * _RARE:
+    if allowed is None or allowed.count > rows * _SPARSE:
         return whole
     strides = np.flatnonzero(allowed.words)
     if allowed.count > _DENSE * 64 * (strides[-1] - strides[0] + 1) and whole == STEPWISE:
         return STEPWISE
     if allowed.count <= max(rows * _FEW, query.limit * _FEW_PER_HIT):
         return SCAN
-    return RARE
+    return RARE if allowed.count <= rows * _RARE else WHOLE
