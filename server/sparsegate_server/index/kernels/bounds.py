@@ -34,7 +34,9 @@ _LINES = 4
 """Lines of a list that are brought on their way; then the processor sees where this is going."""
 
 _MOST = 2**32 - 1
-_MOST_SUM = 2**16 - 1
+MOST_SUM = 2**16 - 1
+"""What 16 bits hold."""
+
 _SLACK = 1e-9
 """Far above the relative error of a sum of up to 2^20 float64 products, far below a step."""
 
@@ -85,6 +87,12 @@ def find_term(terms: NDArray[np.uint32], start: int, stop: int, wanted: int) -> 
 
 
 @helper
+def contribution(coefficient: np.uint32, impact: np.uint8) -> np.uint32:
+    """What a posting adds to a sum: its share of the coefficient, rounded up, a uint32."""
+    return (coefficient * np.uint32(impact) + np.uint32(255)) >> np.uint32(8)
+
+
+@helper
 def greatest(bounds: NDArray[np.uint32]) -> int:
     """The greatest of all blocks' bounds."""
     most = np.uint32(0)
@@ -129,7 +137,7 @@ def scale_query(
             coefficients[number] = np.uint32(np.ceil(weight * wide * (1.0 + _SLACK / 16)))
     bound_blocks(scaled, lists, scaled.bounds)
     # From 32 bits to 16: what rounding adds to a coefficient and to a posting has its room, too.
-    narrowing = 256.0 * (_MOST_SUM - 2 * present) / max(greatest(scaled.bounds), 1)
+    narrowing = 256.0 * (MOST_SUM - 2 * present) / max(greatest(scaled.bounds), 1)
     for number in range(len(query_terms)):
         if places[number] >= 0:
             coefficients[number] = np.uint32(np.ceil(coefficients[number] * narrowing))
@@ -233,5 +241,4 @@ def add_bounds(at: int, coefficient: np.uint32, lists: Lists, bounds: NDArray[np
     have block maxima."""
     start = np.uint64(lists.blocks[at]) * _BLOCKS
     for block in range(_BLOCKS):
-        impact = np.uint32(lists.block_maxima[start + block])
-        bounds[block] += (coefficient * impact + np.uint32(255)) >> np.uint32(8)
+        bounds[block] += contribution(coefficient, lists.block_maxima[start + block])

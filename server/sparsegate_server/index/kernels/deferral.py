@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparsegate_server.index.kernels.bounds import Lists, add_bounds
+from sparsegate_server.index.kernels.bounds import Lists, add_bounds, contribution
 from sparsegate_server.index.kernels.registry import helper, signed
 from sparsegate_server.index.kernels.window import CHOSEN, DEFERRED, Window
 
@@ -69,7 +69,7 @@ def defer_nothing(window: Window) -> None:
 @helper
 def most_of(coefficient: np.uint32) -> int:
     """The most that a term can add to any document."""
-    return (signed(coefficient) * 255 + 255) >> 8
+    return signed(contribution(coefficient, np.uint8(255)))
 
 
 @helper

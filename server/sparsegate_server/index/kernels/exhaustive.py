@@ -13,12 +13,17 @@ from sparsegate_server.index.kernels.bits import LANES
 from sparsegate_server.index.kernels.bounds import Lists, cut_of
 from sparsegate_server.index.kernels.columns import add_columns, gather_columns
 from sparsegate_server.index.kernels.optimistic import optimistic_cut, sharpened_cut
-from sparsegate_server.index.kernels.race import FILLED, Race, consider, passing, score_waiting
+from sparsegate_server.index.kernels.race import (
+    FILLED,
+    NEVER,
+    Race,
+    consider,
+    passing,
+    score_waiting,
+)
 from sparsegate_server.index.kernels.registry import helper, signed
 from sparsegate_server.index.kernels.window import CHOSEN, Window, scatter_rare, scatter_terms
 from sparsegate_server.index.kernels.windows import BLOCK, padded
-
-_NEVER = 2**16
 
 
 @helper
@@ -83,7 +88,7 @@ def enter_best(
     floor = sharpened_cut(sums, first_row, first, last, race.allowed, floor, wanted, reached)
     cut = cut_of(race.bar[0], factor) if whole else 1
     floor = max(floor, cut)
-    below = _NEVER
+    below = NEVER
     while True:
         for stride in range(first, last, LANES):
             if consider(race, sums, stride, first_row, last, max(floor, cut), below) and whole:

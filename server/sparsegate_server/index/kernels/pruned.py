@@ -16,7 +16,14 @@ from sparsegate_server.index.kernels.columns import add_columns, gather_columns
 from sparsegate_server.index.kernels.deferral import defer
 from sparsegate_server.index.kernels.exhaustive import clear
 from sparsegate_server.index.kernels.lanes import lanes_reaching
-from sparsegate_server.index.kernels.race import ENTERED, Race, consider, passing, score_waiting
+from sparsegate_server.index.kernels.race import (
+    ENTERED,
+    NEVER,
+    Race,
+    consider,
+    passing,
+    score_waiting,
+)
 from sparsegate_server.index.kernels.registry import helper, signed
 from sparsegate_server.index.kernels.window import (
     CHOSEN,
@@ -32,8 +39,6 @@ _SHARE = 0.15
 
 _POSTINGS_A_SCORE = 300
 """Scoring a document by its forward vector takes as long as scattering so many postings."""
-
-_NEVER = 2**16
 
 
 @helper
@@ -79,7 +84,7 @@ def search_promising(
         rest, later = signed(window.rest[block]), signed(window.later[block])
         for stride in range(first, min(first + BLOCK, end), LANES):
             low = max(0, cut - rest)
-            if low >= _NEVER or not passing(race.allowed, first_row + stride):
+            if low >= NEVER or not passing(race.allowed, first_row + stride):
                 continue
             if not lanes_reaching(sums, stride, np.uint16(low)):
                 continue
@@ -87,7 +92,7 @@ def search_promising(
                 add_columns(window.columns, count, lists.dense, stride, sums)
                 read += count * LANES
             low = max(1, cut - later)
-            if consider(race, sums, stride, first_row, end, low, _NEVER):
+            if consider(race, sums, stride, first_row, end, low, NEVER):
                 cut = cut_of(race.bar[0], factor)
     score_waiting(race)
     clear(sums, begin, end)

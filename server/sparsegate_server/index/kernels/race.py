@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsegate_server.index.kernels.bits import lowest
+from sparsegate_server.index.kernels.bounds import MOST_SUM
 from sparsegate_server.index.kernels.lanes import lanes_reaching, prefetch
 from sparsegate_server.index.kernels.registry import helper, signed
 from sparsegate_server.index.kernels.score import Spread, Vectors, fetch_row, score_of
@@ -29,7 +30,9 @@ may be smaller. Both have been found, so that nothing is lost, and the bar stays
 FILLED, WAITING, ENTERED, READ = range(4)
 STATE = 4
 
-_MOST_SUM = 2**16 - 1
+NEVER = MOST_SUM + 1
+"""No sum reaches it."""
+
 _ALL = np.uint64(2**64 - 1)
 
 
@@ -106,8 +109,8 @@ def _enter(race: Race, row: int) -> bool:
 
 
 @helper
-def begin(race: Race, filled: int) -> None:
-    """Begins with the heap of other parts."""
+def resume(race: Race, filled: int) -> None:
+    """Goes on with the heap of other parts."""
     race.state[FILLED] = filled
     for place in range(filled):
         race.rows[place] = FOREIGN
@@ -152,7 +155,7 @@ def consider(
         Whether the bar may have been raised.
     """
     raised = False
-    if low > _MOST_SUM:
+    if low > MOST_SUM:
         return raised
     # One look at a stride spares nearly every document the branches of entering.
     reaching = lanes_reaching(sums, first, np.uint16(low))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.bounds import Lists
+from sparsegate_server.index.kernels.bounds import Lists, contribution
 from sparsegate_server.index.kernels.registry import helper
 from sparsegate_server.index.kernels.windows import WINDOW
 
@@ -27,13 +27,13 @@ def scatter(
     local_ids, impacts = lists.local_ids, lists.impacts
     if documents == WINDOW:
         for posting in range(start, stop):
-            added = (coefficient * np.uint32(impacts[posting]) + np.uint32(255)) >> np.uint32(8)
+            added = contribution(coefficient, impacts[posting])
             sums[local_ids[posting]] += np.uint16(added)
     else:
         for posting in range(start, stop):
             # Holds unless a file is damaged; then nothing must be left for other searches.
             if local_ids[posting] < documents:
-                added = (coefficient * np.uint32(impacts[posting]) + np.uint32(255)) >> np.uint32(8)
+                added = contribution(coefficient, impacts[posting])
                 sums[local_ids[posting]] += np.uint16(added)
 
 
@@ -47,7 +47,7 @@ def scatter_marked(
         local = local_ids[posting]
         before = sums[local]
         if before:
-            added = (coefficient * np.uint32(impacts[posting]) + np.uint32(255)) >> np.uint32(8)
+            added = contribution(coefficient, impacts[posting])
             sums[local] = before + np.uint16(added)
 
 

@@ -41,8 +41,8 @@ from sparsegate_server.index.kernels.race import (
     READ,
     STATE,
     Race,
-    begin,
     finish,
+    resume,
 )
 from sparsegate_server.index.kernels.registry import helper, kernel
 from sparsegate_server.index.kernels.score import PIECE, Spread, Vectors, spread_out, wipe
@@ -272,7 +272,7 @@ def search_segment(
     )
     reached = np.empty(_REACHED, np.uint16)
     spread_out(spread, query_weights)
-    begin(race, filled)
+    resume(race, filled)
     if way != STEPWISE:
         windows = len(window_terms) - 1
         all_places = np.empty(windows * size, np.int64)
