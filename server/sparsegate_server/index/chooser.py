@@ -38,7 +38,7 @@ follows the order of ids, what lies before and behind is not even looked at."""
 
 
 def way_for(query: Query, rows: int, allowed: Mask | None) -> int:
-    """`SCAN`, or the way for `kernels.search_segment`.
+    """`SCAN`, or the way for `kernels.search_segments`.
 
     Args:
         rows: documents of the segment.

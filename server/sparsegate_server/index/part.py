@@ -50,22 +50,31 @@ class Query:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Documents of one part that may be among the best, in no particular order.
+    """Documents of some parts that may be among the best, in no particular order.
 
     Attributes:
         scores: float32 [n].
+        owners: int64 [n], which of the parts each is in.
         rows: uint32 [n].
         scored: how many stored weights were read to find them.
         skipped: how many blocks of documents were passed over.
         missed: no document that was missed scores above it; below 0 if none was.
     """
 
-    part: Part
+    parts: Sequence[Part]
     scores: NDArray[np.float32]
+    owners: NDArray[np.int64]
     rows: NDArray[np.uint32]
     scored: int
     skipped: int = 0
     missed: float = -1.0
+
+    @classmethod
+    def of(
+        cls, part: Part, scores: NDArray[np.float32], rows: NDArray[np.uint32], scored: int
+    ) -> Candidates:
+        """All of one part."""
+        return cls((part,), scores, np.zeros(len(rows), np.int64), rows, scored)
 
 
 class Sizes(NamedTuple):

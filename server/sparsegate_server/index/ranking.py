@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsegate_server.index import ids
 from sparsegate_server.index.part import Candidates, Part
 from sparsegate_server.index.view import Place
 from sparsegate_server.types import DocumentId
+
+_FEW_OF_EACH = 8
+"""Ids are read one by one if there are at most so many for each part."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +53,8 @@ class Ranking:
     def ids(self) -> list[DocumentId]:
         if len(self.parts) == 1:
             return self.parts[0].ids(self.rows)
+        if len(self) <= _FEW_OF_EACH * len(self.parts):
+            return [ids.decode(part.key(row)) for part, row in self.places()]
         found: list[DocumentId] = [0] * len(self)
         for owner in np.unique(self.owners).tolist():
             places = np.flatnonzero(self.owners == owner)
@@ -60,20 +66,26 @@ class Ranking:
 
 _NOTHING = Ranking((), np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.uint32))
 
+_MORE = 64
+"""With so many more candidates than are wanted, some are left out before the rest is sorted."""
+
 
 def best(candidates: Sequence[Candidates], limit: int) -> Ranking:
     """The `limit` best: by descending score, equal scores by ascending key."""
     if not candidates:
         return _NOTHING
-    parts = [each.part for each in candidates]
     if len(candidates) == 1:
+        parts, owners = candidates[0].parts, candidates[0].owners
         scores, rows = candidates[0].scores, candidates[0].rows
-        owners = np.zeros(len(rows), np.int64)
     else:
+        parts = [part for each in candidates for part in each.parts]
         scores = np.concatenate([each.scores for each in candidates])
         rows = np.concatenate([each.rows for each in candidates])
-        owners = np.repeat(np.arange(len(parts)), [len(each.rows) for each in candidates])
-    if len(scores) > limit:
+        before = accumulate([len(each.parts) for each in candidates], initial=0)
+        owners = np.concatenate(
+            [each.owners + first for each, first in zip(candidates, before, strict=False)]
+        )
+    if len(scores) > limit + _MORE:
         # Everything that ties with the last place is still in the race for it.
         last = np.partition(scores, len(scores) - limit)[len(scores) - limit]
         kept = np.flatnonzero(scores >= last)
@@ -82,7 +94,7 @@ def best(candidates: Sequence[Candidates], limit: int) -> Ranking:
     scores = scores[order]
     for start, stop in _runs(scores):
         run = order[start:stop].tolist()
-        run.sort(key=lambda at: parts[owners[at]].key(int(rows[at])))
+        run.sort(key=lambda at: parts[int(owners[at])].key(int(rows[at])))
         order[start:stop] = run
     order = order[:limit]
     return Ranking(parts, scores[:limit], owners[order], rows[order])

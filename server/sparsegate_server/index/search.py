@@ -12,11 +12,14 @@ import numpy as np
 
 from sparsegate_server.errors import InvalidVector, UnknownTerm
 from sparsegate_server.index import kernels
+from sparsegate_server.index.chooser import SCAN
 from sparsegate_server.index.fan_out import fan_out
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.leaders import NO_BAR, Leaders
 from sparsegate_server.index.part import Candidates, Part, Query
 from sparsegate_server.index.ranking import Ranking, best
+from sparsegate_server.index.segment import Segment
+from sparsegate_server.index.sweep import sweep
 from sparsegate_server.index.view import View
 from sparsegate_server.types import MAX_WEIGHT, SparseVector
 
@@ -123,12 +126,22 @@ def better(view: View, query: Query, allowed: Allowed | None, own: float, key: b
 
 
 def _search_parts(query: Query, allowed: Allowed | None, parts: Sequence[Part]) -> list[Candidates]:
-    """Candidates of several parts, one after the other in the calling thread."""
-    leaders = Leaders(min(query.limit, sum(part.rows for part in parts)), query.bar)
-    found = []
+    """Candidates of several parts, in the calling thread: first of the segments that a kernel goes
+    through together, then of the others, one by one."""
+    leaders = Leaders(min(query.limit, sum([part.rows for part in parts])), query.bar)
+    segments: list[Segment] = []
+    ways: list[int] = []
+    masks: list[Mask | None] = []
+    others: list[tuple[Part, Mask | None]] = []
     for part in parts:
         mask = None if allowed is None else allowed[part]
         if mask is not None and not mask:
             continue
-        found.append(part.search(query, leaders, mask))
-    return found
+        if isinstance(part, Segment) and (way := part.way(query, mask)) != SCAN:
+            segments.append(part)
+            ways.append(way)
+            masks.append(mask)
+        else:
+            others.append((part, mask))
+    found = [sweep(segments, ways, masks, query, leaders)] if segments else []
+    return found + [part.search(query, leaders, mask) for part, mask in others]

@@ -21,12 +21,9 @@ from sparsegate_server.index.leaders import Leaders
 from sparsegate_server.index.part import ALIVE, Candidates, Query, Sizes
 from sparsegate_server.index.postings import Postings
 from sparsegate_server.index.rows import Rows
-from sparsegate_server.index.scratch import scratch_for
+from sparsegate_server.index.scan import scan
+from sparsegate_server.index.sweep import sweep
 from sparsegate_server.types import DocumentId, SparseVector
-
-_EVERY: NDArray[np.uint64] = np.empty(0, np.uint64)
-_search_segment: Any = kernels.search_segment
-_UNKNOWN: NDArray[np.float32] = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +92,7 @@ class Segment:
         file: name of its file, "" while it has none.
         column_files: names of the columns' files, by field.
         newest: sequence number of the last write that is here.
+        address: of the numbers by which kernels find its arrays, see `kernels.segment_row`.
     """
 
     keys: Keys
@@ -106,24 +104,29 @@ class Segment:
     file: str = ""
     column_files: Mapping[str, str] = field(default_factory=dict)
     newest: np.uint64 = field(init=False)
-    _arrays: Any = field(init=False, repr=False)
+    address: int = field(init=False)
+    _row: NDArray[np.int64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         newest = self.details.born.max(initial=np.uint64(0))
-        object.__setattr__(self, "newest", newest)
-        # What a search hands to its kernel, gathered once.
-        arrays = (
-            *self.postings.arrays(),
-            self.postings.directory,
+        # What a search hands to its kernel. The arrays of deaths change, but stay where they are.
+        row = kernels.segment_row(
+            (
+                *self.postings.arrays(),
+                self.postings.directory,
+                self.forward.indptr,
+                self.forward.terms,
+                self.forward.weights,
+                self.details.born,
+                self.deaths.dead,
+                self.deaths.touched,
+            ),
             self.postings.shift,
-            self.forward.indptr,
-            self.forward.terms,
-            self.forward.weights,
-            self.details.born,
-            self.deaths.dead,
-            self.deaths.touched,
+            newest,
         )
-        object.__setattr__(self, "_arrays", arrays)
+        object.__setattr__(self, "newest", newest)
+        object.__setattr__(self, "_row", row)
+        object.__setattr__(self, "address", row.ctypes.data)
 
     @classmethod
     def build(cls, keys: Keys, details: Details, forward: Forward, vocabulary: int) -> Segment:
@@ -176,62 +179,25 @@ class Segment:
         return len(self.forward.terms)
 
     def search(self, query: Query, leaders: Leaders, allowed: Mask | None) -> Candidates:
-        way = way_for(query, self.rows, allowed)
-        return self.search_by(way, query, leaders, allowed)
+        return self.search_by(self.way(query, allowed), query, leaders, allowed)
+
+    def way(self, query: Query, allowed: Mask | None) -> int:
+        """Which of the ways of `chooser` suits a search."""
+        return way_for(query, self.rows, allowed)
 
     def search_by(
         self, way: int, query: Query, leaders: Leaders, allowed: Mask | None
     ) -> Candidates:
         """`search` by one of the ways of `chooser`."""
-        if way == SCAN:
-            every = np.arange(self.rows, dtype=np.uint32) if allowed is None else allowed.rows()
-            found = self.above(query, leaders.bar, every)
-            leaders.offer(found.scores)
-            return found
-        room = min(len(leaders.scores), self.rows)
-        scores = np.empty(room, np.float32)
-        rows = np.empty(room, np.uint32)
-        own, leaders.filled, leaders.bar, scored, skipped, missed = _search_segment(
-            *self._arrays,
-            query.terms,
-            query.weights,
-            query.sequence,
-            self.newest <= query.sequence,
-            _EVERY if allowed is None else allowed.words,
-            way,
-            query.effort,
-            leaders.bar,
-            *scratch_for(query.vocabulary, self.rows),
-            leaders.scores,
-            leaders.rows,
-            leaders.filled,
-            scores,
-            rows,
-        )
-        return Candidates(self, scores[:own], rows[:own], scored, skipped, missed)
+        if way != SCAN:
+            return sweep((self,), (way,), (allowed,), query, leaders)
+        every = np.arange(self.rows, dtype=np.uint32) if allowed is None else allowed.rows()
+        found = self.above(query, leaders.bar, every)
+        leaders.offer(found.scores)
+        return found
 
     def above(self, query: Query, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
-        scratch = scratch_for(query.vocabulary)
-        scores = np.empty(len(rows), np.float32)
-        found_rows = np.empty(len(rows), np.uint32)
-        found, scored = kernels.scan_rows(
-            query.terms,
-            query.weights,
-            self.forward.indptr,
-            self.forward.terms,
-            self.forward.weights,
-            rows,
-            self.details.born,
-            self.deaths.dead,
-            query.sequence,
-            _UNKNOWN,
-            bar,
-            scratch.weights,
-            scratch.member,
-            scores,
-            found_rows,
-        )
-        return Candidates(self, scores[:found], found_rows[:found], scored)
+        return scan(self, self.forward, self.details.born, self.deaths.dead, query, bar, rows)
 
     def frequencies(self, terms: NDArray[np.uint32], sequence: int) -> NDArray[np.int64]:
         postings = self.postings

@@ -14,13 +14,13 @@ from sparsegate_server.filters import FieldKind
 from sparsegate_server.index import ids, kernels
 from sparsegate_server.index.columns import column_of
 from sparsegate_server.index.filter.column import Column
-from sparsegate_server.index.filter.mask import Mask
+from sparsegate_server.index.filter.mask import Mask, words_of
 from sparsegate_server.index.forward import Forward, TermIds
 from sparsegate_server.index.keys import Keys
 from sparsegate_server.index.leaders import Leaders
 from sparsegate_server.index.part import ALIVE, Candidates, Query, Sizes
 from sparsegate_server.index.rows import Rows
-from sparsegate_server.index.scratch import scratch_for
+from sparsegate_server.index.scan import scan
 from sparsegate_server.index.segment import Segment
 from sparsegate_server.index.values import Record
 from sparsegate_server.types import DocumentId, SparseVector
@@ -49,8 +49,10 @@ class Tail:
         self._indptr = np.zeros(1, np.int64)
         self._terms: TermIds = np.empty(0, np.dtype(term_type))
         self._weights = np.empty(0, np.float32)
-        # By term id. It may run ahead of a view, which bounds the view's weights all the same.
-        self._heaviest = np.zeros(0, np.float32)
+        # Chains of the weights of each term, see `kernels.chain_rows`.
+        self._first = np.empty(0, np.uint32)
+        self._last = np.empty(0, np.uint32)
+        self._links = np.empty(0, np.uint64)
         self._born = np.empty(0, np.uint64)
         self._dead = np.empty(0, np.uint64)
 
@@ -62,8 +64,10 @@ class Tail:
         self._reserve(last - first, stop - start)
         self._terms[start:stop] = rows.forward.terms
         self._weights[start:stop] = rows.forward.weights
-        self._raise_heaviest(rows.forward)
         self._indptr[first + 1 : last + 1] = rows.forward.indptr[1:] + start
+        self._know_terms(int(rows.forward.terms.max(initial=0)))
+        chains = self._first, self._last, self._links
+        kernels.chain_rows(self._indptr, self._terms, first, last, *chains)
         self._born[first:last] = sequence
         self._dead[first:last] = ALIVE
         self.keys.extend(rows.keys)
@@ -113,7 +117,8 @@ class Tail:
             self._weights,
             self._born,
             self._dead,
-            self._heaviest,
+            self._first,
+            self._links,
         )
 
     def sealed(self, vocabulary: int, sequence: int) -> tuple[Segment | None, NDArray[np.int64]]:
@@ -139,14 +144,13 @@ class Tail:
         """Numbers of the documents that the sealed segment leaves out."""
         return np.array(self.numbers, np.int64)[destination < 0]
 
-    def _raise_heaviest(self, forward: Forward) -> None:
-        known, needed = len(self._heaviest), int(forward.terms.max(initial=0)) + 1
+    def _know_terms(self, greatest: int) -> None:
+        """Makes room for chains of terms up to `greatest`."""
+        known, needed = len(self._first), greatest + 1
         if needed > known:
-            grown = np.zeros(max(needed, 2 * known), np.float32)
-            grown[:known] = self._heaviest
-            self._heaviest = grown
-        terms = forward.terms.astype(self._terms.dtype, copy=False)
-        kernels.raise_heaviest(terms, forward.weights, self._heaviest)
+            more = np.full(max(needed, 2 * known) - known, kernels.NO_LINK, np.uint32)
+            self._first = np.concatenate([self._first, more])
+            self._last = np.concatenate([self._last, more])
 
     def _reserve(self, rows: int, weights: int) -> None:
         self._indptr = _with_room(self._indptr, self.count + 1, rows)
@@ -155,6 +159,7 @@ class Tail:
         used = int(self._indptr[self.count])
         self._terms = _with_room(self._terms, used, weights)
         self._weights = _with_room(self._weights, used, weights)
+        self._links = _with_room(self._links, used, weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,7 +173,8 @@ class TailView:
     weights: NDArray[np.float32]
     born: NDArray[np.uint64]
     dead: NDArray[np.uint64]
-    heaviest: NDArray[np.float32]
+    first: NDArray[np.uint32]
+    links: NDArray[np.uint64]
     _columns: dict[tuple[str, FieldKind], Column] = field(default_factory=dict)
 
     def columns_for(self, kinds: Mapping[str, FieldKind]) -> dict[str, Column]:
@@ -187,33 +193,28 @@ class TailView:
         return int(self.indptr[self.rows])
 
     def search(self, query: Query, leaders: Leaders, allowed: Mask | None) -> Candidates:
-        every = np.arange(self.rows, dtype=np.uint32) if allowed is None else allowed.rows()
-        found = self.above(query, leaders.bar, every)
-        leaders.offer(found.scores)
-        return found
-
-    def above(self, query: Query, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
-        scores = np.empty(len(rows), np.float32)
-        found_rows = np.empty(len(rows), np.uint32)
-        scratch = scratch_for(query.vocabulary)
-        found, scored = kernels.scan_rows(
+        scores = np.empty(self.rows, np.float32)
+        rows = np.empty(self.rows, np.uint32)
+        found, scored = kernels.search_chains(
             query.terms,
             query.weights,
-            self.indptr,
-            self.terms,
+            self.first,
+            self.links,
             self.weights,
-            rows,
+            self.stored_weights,
             self.born,
             self.dead,
             query.sequence,
-            self.heaviest,
-            bar,
-            scratch.weights,
-            scratch.member,
+            words_of(allowed),
+            leaders.bar,
             scores,
-            found_rows,
+            rows,
         )
-        return Candidates(self, scores[:found], found_rows[:found], scored)
+        leaders.offer(scores[:found])
+        return Candidates.of(self, scores[:found], rows[:found], scored)
+
+    def above(self, query: Query, bar: np.float32, rows: NDArray[np.uint32]) -> Candidates:
+        return scan(self, self._forward, self.born, self.dead, query, bar, rows)
 
     def frequencies(self, terms: NDArray[np.uint32], sequence: int) -> NDArray[np.int64]:
         alive = (self.born[: self.rows] <= sequence) & (self.dead[: self.rows] > sequence)
@@ -257,7 +258,11 @@ class TailView:
         return np.array([self.tail.numbers[row] for row in rows], np.int64)
 
     def vector(self, row: int) -> SparseVector:
-        return Forward(self.indptr, self.terms, self.weights).row(row)
+        return self._forward.row(row)
+
+    @property
+    def _forward(self) -> Forward:
+        return Forward(self.indptr, self.terms, self.weights)
 
     def sizes(self, rows: NDArray[np.int64]) -> Sizes:
         stored = np.array([self.tail.sizes[row] for row in rows.tolist()], np.int64).reshape(-1, 2)

@@ -13,6 +13,8 @@ from pyroaring import BitMap
 from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.bitmaps import numbers_of, of_words
 
+_NO_WORDS: NDArray[np.uint64] = np.empty(0, np.uint64)
+
 
 @dataclass(slots=True, eq=False)
 class Mask:
@@ -28,6 +30,11 @@ class Mask:
     size: int
     words: NDArray[np.uint64]
     count: int
+
+    @property
+    def address(self) -> int:
+        """Of the words, for a kernel."""
+        return int(self.words.ctypes.data)
 
     @classmethod
     def none(cls, size: int) -> Mask:
@@ -114,6 +121,11 @@ class Mask:
 
     def __invert__(self) -> Mask:
         return Mask.every(self.size) - self
+
+
+def words_of(mask: Mask | None) -> NDArray[np.uint64]:
+    """A mask's words; none, which a kernel takes for every row, where there is no mask."""
+    return _NO_WORDS if mask is None else mask.words
 
 
 def blank(size: int) -> NDArray[np.uint64]:

@@ -4,6 +4,7 @@ Importing this package declares every kernel, so that `warm_up` finds them all.
 """
 
 from sparsegate_server.index.kernels.bounds import MOST_TERMS
+from sparsegate_server.index.kernels.chains import NO_LINK, chain_rows, search_chains
 from sparsegate_server.index.kernels.frequencies import document_frequencies
 from sparsegate_server.index.kernels.keys import find_keys, lower_bounds, merge_order, read_integers
 from sparsegate_server.index.kernels.masks import (
@@ -43,7 +44,6 @@ from sparsegate_server.index.kernels.rows import (
     UNSORTED,
     check_rows,
     place_rows,
-    raise_heaviest,
     visible_rows,
 )
 from sparsegate_server.index.kernels.score import scan_rows
@@ -51,8 +51,9 @@ from sparsegate_server.index.kernels.segment_search import (
     RARE,
     STEPWISE,
     WHOLE,
-    search_segment,
+    search_segments,
 )
+from sparsegate_server.index.kernels.segments import segment_row
 from sparsegate_server.index.kernels.wal import scan_wal
 from sparsegate_server.index.kernels.windows import BLOCK, BLOCKS, WINDOW
 
@@ -71,6 +72,7 @@ __all__ = [
     "MOST_TERMS",
     "NONE",
     "NO_BUCKET",
+    "NO_LINK",
     "OR",
     "RARE",
     "STEPWISE",
@@ -84,6 +86,7 @@ __all__ = [
     "WITHOUT",
     "add_rows",
     "both",
+    "chain_rows",
     "check_rows",
     "count_bits",
     "document_frequencies",
@@ -98,12 +101,13 @@ __all__ = [
     "merge_order",
     "number_place",
     "place_rows",
-    "raise_heaviest",
     "read_integers",
     "run_program",
     "scan_rows",
     "scan_wal",
-    "search_segment",
+    "search_chains",
+    "search_segments",
+    "segment_row",
     "time_place",
     "visible_rows",
     "warm_up",

@@ -63,32 +63,53 @@ def load_u64(_context: Any, data: Any, at: Any) -> Any:
 
 def _array_at(dtype: Any) -> Callable[[int, int], Any]:
     """A function of an address and a length: the array there, which somebody else keeps alive."""
-    made = types.Array(dtype, 1, "C", readonly=True)
 
     def array_at(_context: Any, address: Any, length: Any) -> Any:
-        def code(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-            array = context.make_array(made)(context, builder)
-            step = context.get_constant(types.intp, dtype.bitwidth // 8)
-            populate_array(  # type: ignore[no-untyped-call]
-                array,
-                data=builder.inttoptr(arguments[0], array.data.type),
-                shape=[arguments[1]],
-                strides=[step],
-                itemsize=step,
-                meminfo=None,
-            )
-            return array._getvalue()
-
-        return (made(address, length), code) if address == length == types.int64 else None
+        if not address == length == types.int64:
+            return None
+        return _array_of(dtype)(address, length), _array_code(dtype, 0)
 
     return inline(array_at)
 
 
+def _array_of(dtype: Any) -> Any:
+    return types.Array(dtype, 1, "C", readonly=True)
+
+
+def _array_code(dtype: Any, first: int) -> Any:
+    """Code that makes an array of the arguments from the `first` on, an address and a length."""
+
+    def code(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        address, length = arguments[first:]
+        array = context.make_array(_array_of(dtype))(context, builder)
+        step = context.get_constant(types.intp, dtype.bitwidth // 8)
+        populate_array(  # type: ignore[no-untyped-call]
+            array,
+            data=builder.inttoptr(address, array.data.type),
+            shape=[length],
+            strides=[step],
+            itemsize=step,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return code
+
+
+@inline
+def array_like(_context: Any, like: Any, address: Any, length: Any) -> Any:
+    """The array at an address, which somebody else keeps alive, with the type of `like`."""
+    return _array_of(like.dtype)(like, address, length), _array_code(like.dtype, 1)
+
+
 u8_at = _array_at(types.uint8)
+u16_at = _array_at(types.uint16)
 u32_at = _array_at(types.uint32)
 u64_at = _array_at(types.uint64)
 i16_at = _array_at(types.int16)
+i32_at = _array_at(types.int32)
 i64_at = _array_at(types.int64)
+f32_at = _array_at(types.float32)
 f64_at = _array_at(types.float64)
 
 

@@ -109,10 +109,9 @@ def _enter(race: Race, row: int) -> bool:
 
 
 @helper
-def resume(race: Race, filled: int) -> None:
+def resume(race: Race) -> None:
     """Goes on with the heap of other parts."""
-    race.state[FILLED] = filled
-    for place in range(filled):
+    for place in range(race.state[FILLED]):
         race.rows[place] = FOREIGN
 
 

@@ -80,12 +80,3 @@ def visible_rows(
             found[count] = row
             count += 1
     return found[:count]
-
-
-@kernel(TERMS, F32, F32_OUT)
-def raise_heaviest(
-    terms: NDArray[Any], weights: NDArray[np.float32], heaviest: NDArray[np.float32]
-) -> None:
-    """Raises `heaviest`, by term id, to the greatest of its weights."""
-    for at in range(len(terms)):
-        heaviest[terms[at]] = max(heaviest[terms[at]], weights[at])

@@ -30,9 +30,6 @@ _FEW_TERMS = 64
 """A query of so many terms is compared with many terms of a document at once; one of more is looked
 up in."""
 
-_SLACK = 1e-9
-"""Above the relative error of a sum of float64 products."""
-
 _AHEAD = 6
 _LINE = 64
 
@@ -109,56 +106,6 @@ def _whole_strides(row: int, vectors: Vectors) -> bool:
 
 
 @helper
-def _has_one_of(terms: NDArray[np.uint32], row: int, vectors: Vectors) -> bool:
-    """False only if a row surely has none of `terms`."""
-    if len(terms) > _FEW_TERMS or not _whole_strides(row, vectors):
-        return True
-    begin, end = vectors.indptr[row], vectors.indptr[row + 1]
-    for first in range(begin, end, LANES):
-        if _lanes_shared(first, end - first, vectors, terms):
-            return True
-    return False
-
-
-@helper
-def choose_essential(
-    query_terms: NDArray[np.uint32],
-    query_weights: NDArray[np.float32],
-    heaviest: NDArray[np.float32],
-    bar: np.float32,
-    essential: NDArray[np.uint32],
-) -> int:
-    """Lists the terms one of which a document must have to score above the bar (MaxScore, Turtle
-    and Flood 1995): the others together cannot reach it. Returns how many there are.
-
-    Args:
-        heaviest: no document has a greater weight of a term; terms beyond it are in none.
-        essential: room for all terms.
-    """
-    count = 0
-    for number in range(len(query_terms)):
-        if query_terms[number] < len(heaviest) and heaviest[query_terms[number]] > 0:
-            essential[count] = number
-            count += 1
-    room = np.float64(bar)
-    while count > 0:
-        least, smallest = -1, np.inf
-        for place in range(count):
-            number = essential[place]
-            most = np.float64(query_weights[number]) * np.float64(heaviest[query_terms[number]])
-            if most < smallest:
-                least, smallest = place, most
-        room -= smallest * (1.0 + _SLACK)
-        if room < 0:
-            break
-        count -= 1
-        essential[least] = essential[count]
-    for place in range(count):
-        essential[place] = query_terms[essential[place]]
-    return count
-
-
-@helper
 def _lanes_shared(first: int, left: int, vectors: Vectors, terms: NDArray[np.uint32]) -> np.uint64:
     """A bit for each of the next terms of a row that is one of `terms`: a few terms are compared
     with many lanes at once."""
@@ -201,15 +148,10 @@ def _scan(
     born: NDArray[np.uint64],
     dead: NDArray[np.uint64],
     sequence: np.uint64,
-    essential: NDArray[np.uint32],
-    needed: int,
     bar: np.float32,
     scores: NDArray[np.float32],
     rows: NDArray[np.uint32],
 ) -> tuple[int, int]:
-    """Args:
-    needed: how many of `essential` there are; below 0 if that is not known.
-    """
     found = 0
     scored = 0
     for number in range(len(wanted)):
@@ -217,8 +159,6 @@ def _scan(
             fetch_row(wanted[number + _AHEAD], vectors)
         row = wanted[number]
         if born[row] > sequence or dead[row] <= sequence:
-            continue
-        if needed >= 0 and not _has_one_of(essential[:needed], row, vectors):
             continue
         total = score_of(row, vectors, spread)
         scored += vectors.indptr[row + 1] - vectors.indptr[row]
@@ -231,7 +171,7 @@ def _scan(
 
 
 @kernel(
-    U32, F32, I64, TERMS, F32, U32, U64, U64, types.uint64, F32, types.float32, F64_OUT, U8_OUT,
+    U32, F32, I64, TERMS, F32, U32, U64, U64, types.uint64, types.float32, F64_OUT, U8_OUT,
     F32_OUT, U32_OUT,
 )  # fmt: skip
 def scan_rows(
@@ -244,7 +184,6 @@ def scan_rows(
     born: NDArray[np.uint64],
     dead: NDArray[np.uint64],
     sequence: np.uint64,
-    heaviest: NDArray[np.float32],
     bar: np.float32,
     table: NDArray[np.float64],
     member: NDArray[np.uint8],
@@ -256,8 +195,6 @@ def scan_rows(
 
     Args:
         indptr, terms, weights: the forward vectors, as compressed sparse rows.
-        heaviest: by term id, what no weight of a wanted row is above; or empty, where that is not
-            known. It spares rows that cannot score above `bar` from being scored.
         table, member: work space by term id, see `Spread`.
         scores, rows: the answer; room for `len(wanted)` documents.
 
@@ -267,12 +204,6 @@ def scan_rows(
     vectors = Vectors(indptr, terms, weights)
     spread = Spread(query_terms, table, member, np.empty(PIECE + 1, np.int64))
     spread_out(spread, query_weights)
-    essential = np.empty(len(query_terms), np.uint32)
-    needed = -1
-    if len(heaviest) > 0 and bar >= 0:
-        needed = choose_essential(query_terms, query_weights, heaviest, bar, essential)
-    counts = _scan(
-        vectors, spread, wanted, born, dead, sequence, essential, needed, bar, scores, rows
-    )
+    counts = _scan(vectors, spread, wanted, born, dead, sequence, bar, scores, rows)
     wipe(spread)
     return counts

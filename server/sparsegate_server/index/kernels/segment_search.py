@@ -1,4 +1,4 @@
-"""Search of one segment: which algorithm goes over which of its windows."""
+"""Search of segments: which algorithm goes over which of their windows."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ from sparsegate_server.index.kernels.arrays import (
     F32,
     F32_OUT,
     F64_OUT,
-    I32,
     I64,
+    I64_OUT,
     TERMS,
-    U8,
     U8_OUT,
-    U16,
     U16_OUT,
     U32,
     U32_OUT,
-    U64,
 )
+from sparsegate_server.index.kernels.bits import u64_at
 from sparsegate_server.index.kernels.bounds import (
-    Lists,
     Scaled,
     cut_of,
     greatest,
@@ -45,7 +42,8 @@ from sparsegate_server.index.kernels.race import (
     resume,
 )
 from sparsegate_server.index.kernels.registry import helper, kernel
-from sparsegate_server.index.kernels.score import PIECE, Spread, Vectors, spread_out, wipe
+from sparsegate_server.index.kernels.score import PIECE, Spread, spread_out, wipe
+from sparsegate_server.index.kernels.segments import SegmentArrays, segment_at
 from sparsegate_server.index.kernels.window import Window, span_of
 from sparsegate_server.index.kernels.windows import BLOCK, BLOCKS, WINDOW
 
@@ -72,18 +70,27 @@ class Asked(NamedTuple):
     weights: NDArray[np.float32]
 
 
+class Space(NamedTuple):
+    """Work space.
+
+    Attributes:
+        sums: uint16 [at least the documents, filled up to whole windows], zero between uses.
+        reached: uint16, for sums among which a cut is sharpened.
+    """
+
+    window: Window
+    sums: NDArray[np.uint16]
+    reached: NDArray[np.uint16]
+
+
 @helper
 def _search_whole(
     asked: Asked,
-    window: Window,
-    lists: Lists,
+    space: Space,
+    segment: SegmentArrays,
     race: Race,
-    window_terms: NDArray[np.int64],
-    sums: NDArray[np.uint16],
-    reached: NDArray[np.uint16],
     places: NDArray[np.int64],
     later: NDArray[np.uint32],
-    documents: int,
     rarely: bool,
     effort: float,
 ) -> tuple[int, int, float]:
@@ -94,7 +101,9 @@ def _search_whole(
     the documents with the best sums are scored: what the others may be worth is bounded by their
     sums and by what was left out.
     """
-    windows, size = len(window_terms) - 1, len(asked.terms)
+    window, sums, reached = space.window, space.sums, space.reached
+    lists, documents = segment.lists, len(segment.born)
+    windows, size = len(segment.window_terms) - 1, len(asked.terms)
     common = np.inf
     for number in range(windows):
         scaled = _placed(window.scaled, places[number * size : (number + 1) * size])
@@ -146,20 +155,15 @@ def _most(scaled: Scaled) -> int:
 
 @helper
 def _search_stepwise(
-    asked: Asked,
-    window: Window,
-    lists: Lists,
-    race: Race,
-    window_terms: NDArray[np.int64],
-    sums: NDArray[np.uint16],
-    reached: NDArray[np.uint16],
-    documents: int,
+    asked: Asked, space: Space, segment: SegmentArrays, race: Race
 ) -> tuple[int, int, float]:
     """One window after another, the first documents exhaustively: they give a bar that spares work
     on the others."""
+    window, sums, reached = space.window, space.sums, space.reached
+    lists, documents = segment.lists, len(segment.born)
     read, skipped = 0, 0
     step = _FIRST_STEP
-    windows = len(window_terms) - 1
+    windows = len(segment.window_terms) - 1
     for number in range(windows):
         factor = scale_query(asked.terms, asked.weights, lists, number, windows, window.scaled)
         if factor == 0.0:
@@ -188,35 +192,17 @@ def _search_stepwise(
 
 
 @kernel(
-    I64, U32, I64, U16, U8, F32, I32, U8, I64, U8, I64, types.int64, I64, TERMS, F32, U64, U64,
-    U64, U32, F32, types.uint64, types.boolean, U64, types.int64, types.float64, types.float32,
-    F64_OUT, U8_OUT, U16_OUT, F32_OUT, U32_OUT, types.int64, F32_OUT, U32_OUT,
+    I64, I64, I64, TERMS, U32, F32, types.uint64, types.float64, types.float32, F64_OUT, U8_OUT,
+    U16_OUT, F32_OUT, U32_OUT, types.int64, F32_OUT, I64_OUT, U32_OUT,
 )  # fmt: skip
-def search_segment(
-    window_terms: NDArray[np.int64],
-    terms: NDArray[np.uint32],
-    ranges: NDArray[np.int64],
-    local_ids: NDArray[np.uint16],
-    impacts: NDArray[np.uint8],
-    scales: NDArray[np.float32],
-    blocks: NDArray[np.int32],
-    block_maxima: NDArray[np.uint8],
-    column_starts: NDArray[np.int64],
-    dense: NDArray[np.uint8],
-    directory: NDArray[np.int64],
-    shift: int,
-    indptr: NDArray[np.int64],
-    forward_terms: NDArray[Any],
-    forward_weights: NDArray[np.float32],
-    born: NDArray[np.uint64],
-    dead: NDArray[np.uint64],
-    touched: NDArray[np.uint64],
+def search_segments(
+    segments: NDArray[np.int64],
+    allowed: NDArray[np.int64],
+    ways: NDArray[np.int64],
+    term_type: NDArray[Any],
     query_terms: NDArray[np.uint32],
     query_weights: NDArray[np.float32],
     sequence: np.uint64,
-    settled: bool,
-    allowed: NDArray[np.uint64],
-    way: int,
     effort: float,
     bar: np.float32,
     table: NDArray[np.float64],
@@ -226,66 +212,71 @@ def search_segment(
     best_rows: NDArray[np.uint32],
     filled: int,
     scores: NDArray[np.float32],
+    owners: NDArray[np.int64],
     rows: NDArray[np.uint32],
 ) -> tuple[int, int, np.float32, int, int, float]:
-    """The documents that are visible at `sequence`, allowed, score above `bar`, and are among the
-    best of all parts so far.
+    """The documents of some segments, one after the other, that are visible at `sequence`, allowed,
+    score above `bar`, and are among the best of all parts so far.
 
     Args:
-        window_terms to shift: the postings, as `Postings` describes them.
-        indptr, forward_terms, forward_weights: the forward vectors.
-        born, dead, touched, sequence, settled, allowed: see `Race`.
+        segments: addresses of their rows, see `segment_row`.
+        allowed: addresses of uint64 words, a bit for each document of a segment that a filter lets
+            pass; 0 where all pass.
+        ways: through each segment: `STEPWISE`, `WHOLE`, or `RARE`, which needs `allowed`.
+        term_type: an array with the type of the forward vectors' term ids.
         query_terms, query_weights: ascending term ids and their weights, at most `MOST_TERMS`.
-        way: through the segment: `STEPWISE`, `WHOLE`, or `RARE`, which needs `allowed`.
         effort: 1 to find all of the best; less, above 0, to read less; it needs another way than
             `STEPWISE`.
         table, member: work space by term id, see `Spread`.
-        sums: uint16 [at least the documents, filled up to whole windows], zero; it is left so.
+        sums: uint16 [at least the documents of each, filled up to whole windows], zero; it is left
+            so.
         best_scores, best_rows, filled: the best so far, as a heap; it goes on with those found.
             There must be at least one place.
-        scores, rows: the answer, in no order: room for as many, or for all documents.
+        scores, owners, rows: the answer, in no order: room for as many of each segment as there are
+            places, or for all of its documents. Owners are numbers of segments.
 
     Returns:
         How many documents were found, how many places of the heap are taken, the bar that it
         makes, how many postings and forward weights were read, how many
         blocks were passed over, and what no document scores above that was missed, -1 if none was.
     """
-    lists = Lists(
-        terms, ranges, local_ids, impacts, scales, blocks, block_maxima, column_starts, dense,
-        directory, shift,
-    )  # fmt: skip
-    spread = Spread(query_terms, table, member, np.empty(PIECE + 1, np.int64))
-    race = Race(
-        Vectors(indptr, forward_terms, forward_weights),
-        spread, born, dead, touched, sequence, settled, allowed, best_scores, best_rows,
-        np.empty(QUEUE, np.uint32), np.full(1, bar, np.float32), np.zeros(STATE, np.int64),
-    )  # fmt: skip
-    asked = Asked(query_terms, query_weights)
     size = len(query_terms)
-    places, coefficients = np.empty(size, np.int64), np.empty(size, np.uint32)
+    spread = Spread(query_terms, table, member, np.empty(PIECE + 1, np.int64))
     window = Window(
-        Scaled(places, coefficients, np.empty(BLOCKS, np.uint32)),
+        Scaled(np.empty(size, np.int64), np.empty(size, np.uint32), np.empty(BLOCKS, np.uint32)),
         Columns(np.empty(size + TOGETHER, np.int64), np.empty(size + TOGETHER, np.uint32)),
         np.empty(size, np.uint8),
         np.empty(BLOCKS, np.uint32),
         np.empty(BLOCKS, np.uint32),
     )
-    reached = np.empty(_REACHED, np.uint16)
+    space = Space(window, sums, np.empty(_REACHED, np.uint16))
+    asked = Asked(query_terms, query_weights)
+    waiting = np.empty(QUEUE, np.uint32)
+    bars = np.full(1, bar, np.float32)
+    state = np.zeros(STATE, np.int64)
+    state[FILLED] = filled
     spread_out(spread, query_weights)
-    resume(race, filled)
-    if way != STEPWISE:
-        windows = len(window_terms) - 1
-        all_places = np.empty(windows * size, np.int64)
-        later = np.empty(windows * BLOCKS, np.uint32)
-        counts = _search_whole(
-            asked, window, lists, race, window_terms, sums, reached, all_places, later, len(born),
-            way == RARE, effort,
+    found, read, skipped, beyond = 0, 0, 0, -1.0
+    for number in range(len(segments)):
+        segment = segment_at(segments[number], term_type)
+        words = len(segment.touched) if allowed[number] != 0 else 0
+        race = Race(
+            segment.vectors, spread, segment.born, segment.dead, segment.touched, sequence,
+            bool(segment.newest <= sequence), u64_at(allowed[number], words), best_scores,
+            best_rows, waiting, bars, state,
         )  # fmt: skip
-    else:
-        counts = _search_stepwise(
-            asked, window, lists, race, window_terms, sums, reached, len(born)
-        )
+        resume(race)
+        if ways[number] == STEPWISE:
+            counts = _search_stepwise(asked, space, segment, race)
+        else:
+            windows = len(segment.window_terms) - 1
+            places = np.empty(windows * size, np.int64)
+            later = np.empty(windows * BLOCKS, np.uint32)
+            rarely = ways[number] == RARE
+            counts = _search_whole(asked, space, segment, race, places, later, rarely, effort)
+        own = finish(race, scores[found:], rows[found:])
+        owners[found : found + own] = number
+        found += own
+        read, skipped, beyond = read + counts[0], skipped + counts[1], max(beyond, counts[2])
     wipe(spread)
-    own = finish(race, scores, rows)
-    read, skipped, beyond = counts
-    return own, race.state[FILLED], race.bar[0], read + race.state[READ], skipped, beyond
+    return found, state[FILLED], bars[0], read + state[READ], skipped, beyond
