@@ -16,6 +16,7 @@ from sparsegate_server.index.chooser import SCAN, way_for
 from sparsegate_server.index.filter.column import Column
 from sparsegate_server.index.filter.mask import Mask
 from sparsegate_server.index.forward import Forward
+from sparsegate_server.index.kernels.arrays import address_of
 from sparsegate_server.index.keys import Keys
 from sparsegate_server.index.leaders import Leaders
 from sparsegate_server.index.part import ALIVE, Candidates, Query, Sizes
@@ -126,7 +127,7 @@ class Segment:
         )
         object.__setattr__(self, "newest", newest)
         object.__setattr__(self, "_row", row)
-        object.__setattr__(self, "address", row.ctypes.data)
+        object.__setattr__(self, "address", address_of(row))
 
     @classmethod
     def build(cls, keys: Keys, details: Details, forward: Forward, vocabulary: int) -> Segment:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.mask import Mask, blank, leading_beyond
-from sparsegate_server.index.filter.program import address_of
+from sparsegate_server.index.kernels.arrays import address_of
 
 _PLACES: Final = struct.Struct("=6q")
 

@@ -15,9 +15,9 @@ from sparsegate_server.index.filter.program import (
     WITHOUT,
     Program,
     adding_rows,
-    address_of,
     of_mask,
 )
+from sparsegate_server.index.kernels.arrays import address_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)

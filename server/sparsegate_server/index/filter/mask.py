@@ -12,6 +12,7 @@ from pyroaring import BitMap
 
 from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.bitmaps import numbers_of, of_words
+from sparsegate_server.index.kernels.arrays import address_of
 
 _NO_WORDS: NDArray[np.uint64] = np.empty(0, np.uint64)
 
@@ -34,7 +35,7 @@ class Mask:
     @property
     def address(self) -> int:
         """Of the words, for a kernel."""
-        return int(self.words.ctypes.data)
+        return address_of(self.words)
 
     @classmethod
     def none(cls, size: int) -> Mask:

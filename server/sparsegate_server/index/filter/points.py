@@ -15,8 +15,9 @@ from sparsegate_server.filters import Range, TimeRange
 from sparsegate_server.index import kernels
 from sparsegate_server.index.filter.buckets import Buckets
 from sparsegate_server.index.filter.held import Held
-from sparsegate_server.index.filter.program import NONE, Adding, Program, address_of
+from sparsegate_server.index.filter.program import NONE, Adding, Program
 from sparsegate_server.index.filter.stored import Arrays, require_length, required
+from sparsegate_server.index.kernels.arrays import address_of
 
 Point: TypeAlias = tuple[float, int] | tuple[int]
 """A number as the nearest float64 and what it lacks, or a time in microseconds; in either case

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +35,12 @@ _MASKS: Final = 8
 """Room for so many is there from the start."""
 
 
-def address_of(array: NDArray[Any]) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
 def of_mask(mask: Mask) -> Program:
     return NONE + adding_mask(mask) if mask else NONE
 
 
 def adding_mask(mask: Mask) -> Adding:
-    return _TWO.pack(kernels.ADD_WORDS, address_of(mask.words))
+    return _TWO.pack(kernels.ADD_WORDS, mask.address)
 
 
 def adding_rows(address: int, count: int) -> Adding:

@@ -22,11 +22,11 @@ from sparsegate_server.index.filter.program import (
     adding_bitmap,
     adding_mask,
     adding_rows,
-    address_of,
     both,
     run,
 )
 from sparsegate_server.index.filter.stored import Arrays, require_length, require_offsets, required
+from sparsegate_server.index.kernels.arrays import address_of
 from sparsegate_server.index.keys import Keys
 
 HEAVY: Final = 1024

@@ -1,9 +1,14 @@
-"""Array types in kernel signatures: one dimension, contiguous; read-only unless named OUT.
+"""Arrays as kernels know them: by type in a signature, or by address.
+
+Types are of one dimension, contiguous; read-only unless named OUT.
 
 TERMS stands for two: term ids take 16 bits where the vocabulary allows it, else 32.
 """
 
+from typing import Any
+
 from numba import types
+from numpy.typing import NDArray
 
 
 def _read_only(dtype: types.Type) -> types.Array:
@@ -30,3 +35,8 @@ I64_OUT = types.int64[::1]
 U64_OUT = types.uint64[::1]
 F32_OUT = types.float32[::1]
 F64_OUT = types.float64[::1]
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Where the first byte lies; as good as the array, which somebody has to keep."""
+    return int(array.__array_interface__["data"][0])

@@ -33,26 +33,24 @@ def defer(window: Window, lists: Lists, room: int, documents: int, with_columns:
     Returns:
         How many postings are spared.
     """
-    scaled, deferred = window.scaled, window.deferred
+    scaled, deferred, worth = window.scaled, window.deferred, window.worth
     deferred[:] = CHOSEN
     window.later[:] = 0
     spared = 0
+    for number in range(len(deferred)):
+        at = scaled.places[number]
+        worth[number] = 0.0
+        if at >= 0 and lists.blocks[at] >= 0 and (with_columns or lists.columns[at] < 0):
+            worth[number] = _cost(at, lists, documents) / (scaled.coefficients[number] + 1.0)
     for _ in range(_MOST_DEFERRED):
         best, best_worth = -1, 0.0
         for number in range(len(deferred)):
-            at = scaled.places[number]
-            if at < 0 or deferred[number] == DEFERRED or lists.blocks[at] < 0:
-                continue
-            if (lists.columns[at] >= 0 and not with_columns) or (
-                most_of(scaled.coefficients[number]) > room
-            ):
-                continue
-            worth = _cost(at, lists, documents) / (scaled.coefficients[number] + 1.0)
-            if worth > best_worth:
-                best, best_worth = number, worth
+            if worth[number] > best_worth and most_of(scaled.coefficients[number]) <= room:
+                best, best_worth = number, worth[number]
         if best < 0:
             break
         at = scaled.places[best]
+        worth[best] = 0.0
         deferred[best] = DEFERRED
         room -= most_of(scaled.coefficients[best])
         spared += lists.ranges[at + 1] - lists.ranges[at]

@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 from sparsegate_server.index.kernels.bits import LANES
 from sparsegate_server.index.kernels.bounds import Lists, cut_of
 from sparsegate_server.index.kernels.columns import add_columns, gather_columns
-from sparsegate_server.index.kernels.optimistic import optimistic_cut, sharpened_cut
+from sparsegate_server.index.kernels.optimistic import (
+    TOO_MANY,
+    Reached,
+    keep_reaching,
+    list_reaching,
+    optimistic_cut,
+    sharpened_cut,
+)
 from sparsegate_server.index.kernels.race import (
     FILLED,
     NEVER,
     Race,
     consider,
     passing,
+    score_rows,
     score_waiting,
 )
 from sparsegate_server.index.kernels.registry import helper, signed
@@ -71,7 +79,7 @@ def enter_best(
     wanted: int,
     whole: bool,
     factor: float,
-    reached: NDArray[np.uint16],
+    reached: Reached,
 ) -> int:
     """Enters the best sums of the documents `first` to `last`, then, if need be, lower ones.
 
@@ -79,21 +87,26 @@ def enter_best(
         wanted: how many are entered at first.
         whole: whether the sums are of all terms, so that the bar cuts them off, and all documents
             that may be among the best are entered; else, until there are enough hits.
-        reached: uint16, work space for the sums of some more than are wanted.
+        reached: work space for some more than are wanted.
 
     Returns:
         The sum below which no document was entered.
     """
     floor = optimistic_cut(sums, first_row, first, last, race.allowed, wanted)
-    floor = sharpened_cut(sums, first_row, first, last, race.allowed, floor, wanted, reached)
+    count = list_reaching(sums, first_row, first, last, race.allowed, floor, reached)
+    if count != TOO_MANY:
+        floor = sharpened_cut(reached, count, floor, wanted)
     cut = cut_of(race.bar[0], factor) if whole else 1
     floor = max(floor, cut)
     below = NEVER
     while True:
-        for stride in range(first, last, LANES):
-            if consider(race, sums, stride, first_row, last, max(floor, cut), below) and whole:
-                cut = cut_of(race.bar[0], factor)
-        score_waiting(race)
+        if below == NEVER and count != TOO_MANY:
+            score_rows(race, reached.rows, keep_reaching(reached, count, floor))
+        else:
+            for stride in range(first, last, LANES):
+                if consider(race, sums, stride, first_row, last, max(floor, cut), below) and whole:
+                    cut = cut_of(race.bar[0], factor)
+            score_waiting(race)
         cut = cut_of(race.bar[0], factor) if whole else 1
         full = race.state[FILLED] == len(race.scores)
         if floor <= cut or (full and not whole):

@@ -3,6 +3,8 @@ and not sound, so that the rest must be looked at again once there is."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,20 @@ _SAMPLE = 256
 
 _HIGHEST, _FINEST = 15, 4
 """Bits of a sum that the cut is made of; the rest would only sharpen a guess."""
+
+TOO_MANY = -1
+"""Instead of how many documents are listed."""
+
+
+class Reached(NamedTuple):
+    """Room for a list of documents whose sums reach a cut.
+
+    Attributes:
+        sums, rows: uint16 and uint32, parallel.
+    """
+
+    sums: NDArray[np.uint16]
+    rows: NDArray[np.uint32]
 
 
 @helper
@@ -49,40 +65,54 @@ def optimistic_cut(
 
 
 @helper
-def sharpened_cut(
+def list_reaching(
     sums: NDArray[np.uint16],
     first_row: int,
     first: int,
     last: int,
     allowed: NDArray[np.uint64],
     cut: int,
-    wanted: int,
-    reached: NDArray[np.uint16],
+    reached: Reached,
 ) -> int:
-    """The greatest cut, not below `cut`, that `wanted` sums reach: of those that reach `cut`, which
-    are few, each is looked at.
-
-    Args:
-        reached: uint16, work space; where it is too small for them, `cut` stays.
-    """
+    """Lists those of the documents `first` to `last` that are allowed and whose sums reach `cut`.
+    Returns how many there are, or `TOO_MANY`."""
     count = 0
     for stride in range(first, last, LANES):
         reaching = lanes_reaching(sums, stride, np.uint16(cut))
         reaching &= passing(allowed, first_row + stride)
-        if count + signed(population(reaching)) > len(reached):
-            return cut
+        if count + signed(population(reaching)) > len(reached.sums):
+            return TOO_MANY
         while reaching:
-            reached[count] = sums[stride + signed(lowest(reaching))]
+            place = stride + signed(lowest(reaching))
             reaching &= reaching - np.uint64(1)
-            count += 1
+            reached.sums[count] = sums[place]
+            reached.rows[count] = first_row + place
+            # What lies behind the last document is of a damaged file.
+            count += place < last
+    return count
+
+
+@helper
+def sharpened_cut(reached: Reached, count: int, cut: int, wanted: int) -> int:
+    """The greatest cut, not below `cut`, that `wanted` of the listed sums reach."""
     low, high = cut, 2**16 - 1
     while low < high:
         middle = (low + high + 1) >> 1
         above = 0
         for number in range(count):
-            above += reached[number] >= middle
+            above += reached.sums[number] >= middle
         if above >= wanted:
             low = middle
         else:
             high = middle - 1
     return low
+
+
+@helper
+def keep_reaching(reached: Reached, count: int, cut: int) -> int:
+    """Shortens a list to those whose sums reach `cut`. Returns how many there are."""
+    kept = 0
+    for number in range(count):
+        reached.rows[kept] = reached.rows[number]
+        kept += reached.sums[number] >= cut
+    return kept

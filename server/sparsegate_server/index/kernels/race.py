@@ -70,30 +70,57 @@ class Race(NamedTuple):
 
 @helper
 def score_waiting(race: Race) -> None:
-    """Scores those that wait and raises the bar to what the last place of the full heap asks for:
-    an equal score may still win by its smaller id."""
-    vectors, scores, state = race.vectors, race.scores, race.state
+    """Scores those that wait."""
+    state = race.state
     for number in range(max(0, state[WAITING] - AHEAD), state[WAITING]):
-        fetch_row(race.waiting[number], vectors)
+        fetch_row(race.waiting[number], race.vectors)
     for number in range(state[WAITING]):
-        row = race.waiting[number]
-        total = score_of(row, vectors, race.spread)
-        state[READ] += vectors.indptr[row + 1] - vectors.indptr[row]
-        score = np.float32(total)
-        if total > 0.0 and score > race.bar[0]:
-            state[FILLED] = offer(scores, race.rows, state[FILLED], score, row)
-            if state[FILLED] == len(scores):
-                race.bar[0] = max(race.bar[0], np.nextafter(scores[0], np.float32(-np.inf)))
+        _score(race, race.waiting[number])
     state[WAITING] = 0
+
+
+@helper
+def score_rows(race: Race, rows: NDArray[np.uint32], count: int) -> None:
+    """Scores the first `count` rows of a list that are visible. It takes the list as work space."""
+    visible = 0
+    for number in range(count):
+        rows[visible] = rows[number]
+        visible += _visible(race, rows[number])
+    for number in range(min(AHEAD, visible)):
+        fetch_row(rows[number], race.vectors)
+    for number in range(visible):
+        if number + AHEAD < visible:
+            fetch_row(rows[number + AHEAD], race.vectors)
+        _score(race, rows[number])
+    race.state[ENTERED] += visible
+
+
+@helper
+def _score(race: Race, row: int) -> None:
+    """Scores a document and raises the bar to what the last place of the full heap asks for: an
+    equal score may still win by its smaller id."""
+    vectors, scores, state = race.vectors, race.scores, race.state
+    total = score_of(row, vectors, race.spread)
+    state[READ] += vectors.indptr[row + 1] - vectors.indptr[row]
+    score = np.float32(total)
+    if total > 0.0 and score > race.bar[0]:
+        state[FILLED] = offer(scores, race.rows, state[FILLED], score, row)
+        if state[FILLED] == len(scores):
+            race.bar[0] = max(race.bar[0], np.nextafter(scores[0], np.float32(-np.inf)))
+
+
+@helper
+def _visible(race: Race, row: int) -> bool:
+    if not race.settled and race.born[row] > race.sequence:
+        return False
+    touched = race.touched[row >> 6] >> np.uint64(row & 63) & np.uint64(1)
+    return not (touched and race.dead[row] <= race.sequence)
 
 
 @helper
 def _enter(race: Race, row: int) -> bool:
     """Lets a document wait for its turn. Returns whether all that waited have been scored."""
-    if not race.settled and race.born[row] > race.sequence:
-        return False
-    touched = race.touched[row >> 6] >> np.uint64(row & 63) & np.uint64(1)
-    if touched and race.dead[row] <= race.sequence:
+    if not _visible(race, row):
         return False
     prefetch(race.vectors.indptr, row)
     waiting = race.state[WAITING]

@@ -31,6 +31,7 @@ from sparsegate_server.index.kernels.bounds import (
 from sparsegate_server.index.kernels.columns import TOGETHER, Columns
 from sparsegate_server.index.kernels.deferral import defer, defer_nothing, most_of
 from sparsegate_server.index.kernels.exhaustive import add_up, clear, enter_best, missed
+from sparsegate_server.index.kernels.optimistic import Reached
 from sparsegate_server.index.kernels.pruned import search_promising
 from sparsegate_server.index.kernels.race import (
     FILLED,
@@ -75,12 +76,12 @@ class Space(NamedTuple):
 
     Attributes:
         sums: uint16 [at least the documents, filled up to whole windows], zero between uses.
-        reached: uint16, for sums among which a cut is sharpened.
+        reached: for documents among which a cut is sharpened.
     """
 
     window: Window
     sums: NDArray[np.uint16]
-    reached: NDArray[np.uint16]
+    reached: Reached
 
 
 @helper
@@ -116,7 +117,9 @@ def _search_whole(
     for number in range(windows):
         scaled = _placed(window.scaled, places[number * size : (number + 1) * size])
         rescale_query(asked.weights, lists, common, scaled)
-        own_window = Window(scaled, window.columns, window.deferred, window.later, window.rest)
+        own_window = Window(
+            scaled, window.columns, window.deferred, window.worth, window.later, window.rest
+        )
         first_row = number * WINDOW
         own = min(WINDOW, documents - first_row)
         defer_nothing(own_window)
@@ -246,10 +249,13 @@ def search_segments(
         Scaled(np.empty(size, np.int64), np.empty(size, np.uint32), np.empty(BLOCKS, np.uint32)),
         Columns(np.empty(size + TOGETHER, np.int64), np.empty(size + TOGETHER, np.uint32)),
         np.empty(size, np.uint8),
+        np.empty(size, np.float64),
         np.empty(BLOCKS, np.uint32),
         np.empty(BLOCKS, np.uint32),
     )
-    space = Space(window, sums, np.empty(_REACHED, np.uint16))
+    space = Space(
+        window, sums, Reached(np.empty(_REACHED, np.uint16), np.empty(_REACHED, np.uint32))
+    )
     asked = Asked(query_terms, query_weights)
     waiting = np.empty(QUEUE, np.uint32)
     bars = np.full(1, bar, np.float32)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsegate_server.index.kernels.arrays import address_of
 from sparsegate_server.index.kernels.bits import (
     array_like,
     f32_at,
@@ -70,7 +71,7 @@ def segment_row(
         fits = any(array.dtype == np.dtype(kind) for kind in kinds.split("|"))
         if not (fits and array.flags.c_contiguous and array.flags.aligned):
             raise TypeError(f"array {number} of a segment is {array.dtype}, not {kinds} in a row")
-        row[2 * number] = array.ctypes.data
+        row[2 * number] = address_of(array)
         row[2 * number + 1] = len(array)
     row[_SHIFT] = shift
     row[_NEWEST] = newest.view(np.int64)

@@ -23,6 +23,7 @@ class Window(NamedTuple):
     scaled: the query in the window's integers.
     columns: of the query's heavy terms that are added up.
     deferred: uint8 [terms of the query], `DEFERRED` for a term that is not added up, or `CHOSEN`.
+    worth: float64 [terms of the query], what it is worth to defer each.
     later: uint32 [BLOCKS], what the deferred terms can add to a document of each block.
     rest: uint32 [BLOCKS], what these and the columns can.
     """
@@ -30,6 +31,7 @@ class Window(NamedTuple):
     scaled: Scaled
     columns: Columns
     deferred: NDArray[np.uint8]
+    worth: NDArray[np.float64]
     later: NDArray[np.uint32]
     rest: NDArray[np.uint32]
 

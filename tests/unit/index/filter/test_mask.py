@@ -13,11 +13,11 @@ from sparsegate_server.index.filter.mask import Mask, blank
 from sparsegate_server.index.filter.program import (
     NONE,
     adding_bitmap,
-    address_of,
     in_at_least,
     of_mask,
     run,
 )
+from sparsegate_server.index.kernels.arrays import address_of
 
 kernels.warm_up()
 
