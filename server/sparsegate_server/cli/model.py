@@ -1,4 +1,4 @@
-"""`sparsegate-server model`: fetch checkpoints, write their graphs, list what is there."""
+"""`sparsegate-server model`: fetch checkpoints, write their graphs, prove them, list them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from sparsegate_server import settings
+from sparsegate_server.cli import verify as verifying
 from sparsegate_server.cli.console import out, progress
 from sparsegate_server.models import pull as pulling
 from sparsegate_server.models import repository as exporting
 from sparsegate_server.models.catalog import CATALOG
+from sparsegate_server.models.recipe import FamilyChoice, family_of
+from sparsegate_server.models.spec import ModelSpec
 
-app = typer.Typer(no_args_is_help=True, help="Fetch models, export their graphs, list them.")
+app = typer.Typer(
+    no_args_is_help=True, help="Fetch models, export their graphs, verify them, list them."
+)
 
 Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A name of the catalog (splade-tiny), a folder with model.safetensors and "
-        "tokenizer.json, or hf:owner/name for a Hugging Face repository.",
+        help="A name of the catalog (splade-tiny), a folder with a checkpoint's weights and "
+        "tokenizer, or hf:owner/name for a Hugging Face repository.",
         show_default=False,
     ),
 ]
@@ -33,11 +38,46 @@ Repository = Annotated[
 ]
 
 
+_QUERIES = {"documents": "as documents", "graph": "own graph", "tokens": "no model"}
+
+
 class OutputChoice(StrEnum):
     """What the exported graph returns."""
 
     TERMS = "terms"
+    POOLED = "pooled"
     LOGITS = "logits"
+
+
+class PrecisionChoice(StrEnum):
+    """Numbers that the graph calculates with."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class BackendChoice(StrEnum):
+    """What runs the graph in Triton."""
+
+    PYTHON = "python"
+    TORCH = "torch"
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+
+
+class DeviceChoice(StrEnum):
+    """Where Triton runs the graph."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class ActivationChoice(StrEnum):
+    """What a logit goes through."""
+
+    LOG1P = "log1p"
+    LOG1P_TWICE = "log1p-twice"
 
 
 @app.command()
@@ -58,18 +98,108 @@ def export(
     name: Annotated[
         str, typer.Option(help="Name to serve it under.", show_default="after the source")
     ] = "",
+    family: Annotated[
+        FamilyChoice | None,
+        typer.Option(
+            help="How texts become weighted terms. splade (splade-max): each term's greatest "
+            "weight over the tokens. splade-sum: the sum, as in the first SPLADE. splade-doc: "
+            "documents as SPLADE; queries without a model, from their tokens and the checkpoint's "
+            "idf.json, or with weight 1 where it has none.",
+            show_default="what the checkpoint's files say",
+        ),
+    ] = None,
+    query: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="The checkpoint that encodes queries, where it is not the documents' (Efficient "
+            "SPLADE): again a name of the catalog, a folder or hf:owner/name.",
+            show_default="the documents' own",
+        ),
+    ] = "",
+    activation: Annotated[
+        ActivationChoice | None,
+        typer.Option(
+            help="log1p: log(1 + relu(logit)). log1p-twice: log(1 + log(1 + relu(logit))), as "
+            "OpenSearch's doc-v3 models.",
+            show_default="what the checkpoint's files say, else log1p",
+        ),
+    ] = None,
+    drop_special: Annotated[
+        bool | None,
+        typer.Option(
+            "--drop-special/--keep-special",
+            help="Whether terms of special tokens ([CLS], [SEP], …) are left out of vectors, as "
+            "OpenSearch does.",
+            show_default="drop with splade-doc, keep otherwise",
+        ),
+    ] = None,
+    precision: Annotated[
+        PrecisionChoice,
+        typer.Option(
+            help="fp32: exact. fp16: half the size, for GPUs; on a processor no faster. int8: for "
+            "processors and encoders that are wide, where the encoder's products take the time; "
+            "weights differ a little. It is refused where it is no faster, as with BERT-tiny."
+        ),
+    ] = PrecisionChoice.FP32,
+    backend: Annotated[
+        BackendChoice,
+        typer.Option(
+            help="What runs the graph in Triton. python: any Triton, on processors. torch: any "
+            "Triton whose Python has PyTorch, on GPUs or processors. onnxruntime: NVIDIA's image, "
+            "on GPUs or processors. tensorrt: the same image on GPUs, with an engine that is built "
+            "at the first start."
+        ),
+    ] = BackendChoice.PYTHON,
+    device: Annotated[
+        DeviceChoice | None,
+        typer.Option(
+            help="Where Triton runs it.",
+            show_default="gpu with torch, onnxruntime and tensorrt, unless int8; else cpu",
+        ),
+    ] = None,
     output: Annotated[
         OutputChoice,
         typer.Option(
             help="terms: the graph pools and keeps the weighted terms itself, and little crosses "
-            "the wire. logits: the raw masked-language-model logits, pooled by the gateway."
+            "the wire. pooled: one weight for every term of the vocabulary. logits: the raw "
+            "masked-language-model logits, pooled by the gateway."
         ),
     ] = OutputChoice.TERMS,
+    positions: Annotated[
+        bool,
+        typer.Option(
+            "--positions",
+            help="Return with each term the token that caused it: two more bytes a term.",
+        ),
+    ] = False,
+    data: verifying.Data = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Export what is not fp32 even if its vectors are too far from those of fp32, or "
+            "int8 is not faster. The model's description keeps it, and `model list` shows it.",
+        ),
+    ] = False,
     repository: Repository = None,
 ) -> None:
     """Write a model's ONNX graph, tokenizer and Triton configuration into the model repository.
 
-    Pulls the model first when it is not here yet.
+    fp16 and int8 are compared with fp32 on real text first, as `model verify` does, and are not
+    exported where they differ too much.
+
+    The same checkpoint and options give the same bytes. The fingerprint is the model's identity: it
+    depends on the weights, the tokenizer, the family, activation and what is dropped, but neither
+    on precision, backend, device nor output.
+
+    \b
+    model export splade-tiny
+    model export ./my-splade --name mine --precision int8
+    model export hf:naver/efficient-splade-VI-BT-large-doc --name efficient \\
+        --query hf:naver/efficient-splade-VI-BT-large-query
+    model export hf:opensearch-project/opensearch-neural-sparse-encoding-doc-v2-distill \\
+        --name doc --backend onnxruntime --precision fp16
     """
     folder = repository or settings.load().models.repository
     with progress(f"Exporting {source}") as report:
@@ -78,7 +208,20 @@ def export(
             pulled,
             folder,
             name=name,
-            output="terms" if output is OutputChoice.TERMS else "logits",
+            vectors=exporting.Vectors(
+                family=family,
+                activation=None if activation is None else activation.value,
+                drop_special=drop_special,
+                queries=pulling.pull(query, report) if query else None,
+            ),
+            execution=exporting.Execution(
+                output=output.value,
+                precision=precision.value,
+                backend=backend.value,
+                device=None if device is None else device.value,
+                positions=positions,
+            ),
+            gate=verifying.export_gate(data, report, force=force),
             report=report,
         )
     out.print(
@@ -86,6 +229,9 @@ def export(
         markup=False,
         soft_wrap=True,
     )
+
+
+app.command()(verifying.verify)
 
 
 @app.command("list")
@@ -100,12 +246,34 @@ def list_models(repository: Repository = None) -> None:
     exported = Table(
         "model",
         "family",
+        "queries",
+        "precision",
+        "verified",
+        "backend",
         "output",
         "longest text",
         "fingerprint",
         title=f"Exported to {escape(str(folder))}",
     )
     for spec in exporting.exported(folder):
-        longest = f"{spec.identity.max_length} tokens"
-        exported.add_row(spec.name, spec.identity.family, spec.output, longest, spec.fingerprint)
+        exported.add_row(
+            spec.name,
+            family_of(spec.identity),
+            _QUERIES[spec.identity.queries],
+            spec.precision,
+            _verified(spec),
+            spec.backend if spec.backend == "python" else f"{spec.backend}, {spec.device}",
+            f"{spec.output}, positions" if spec.positions else spec.output,
+            f"{spec.identity.max_length} tokens",
+            spec.fingerprint,
+        )
     out.print(exported)
+
+
+def _verified(spec: ModelSpec) -> str:
+    """How a model came through the parity gate."""
+    if spec.verified is None:
+        return "exact" if spec.precision == "fp32" else "[red]no[/red]"
+    if spec.verified.forced:
+        return "[yellow]forced[/yellow]"
+    return f"overlap {spec.verified.overlap:.3f}"

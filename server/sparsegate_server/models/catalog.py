@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparsegate_server.models.checkpoint import WEIGHTS_FILE
 from sparsegate_server.models.spec import TOKENIZER_FILE, Family
+from sparsegate_server.models.weight_files import WEIGHTS_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,8 @@ _ENTRIES = (
 )
 
 CATALOG: dict[str, CatalogEntry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def catalog_name(source: str) -> str:
+    """What to pull for a model that says it came from `source`."""
+    return next((entry.name for entry in CATALOG.values() if entry.source == source), source)

@@ -16,10 +16,13 @@ IR_VERSION = 9
 """The one that came with this opset; a newer one would shut out older runtimes."""
 
 DTYPES = {
+    "int8": TensorProto.INT8,
+    "uint8": TensorProto.UINT8,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "uint16": TensorProto.UINT16,
     "uint32": TensorProto.UINT32,
+    "float16": TensorProto.FLOAT16,
     "float32": TensorProto.FLOAT,
     "bool": TensorProto.BOOL,
 }
@@ -49,8 +52,8 @@ class GraphBuilder:
             self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
-    def scalar(self, value: float) -> str:
-        return self.constant(np.array(value, np.float32), f"float32_{value!r}")
+    def scalar(self, value: float, dtype: str = "float32") -> str:
+        return self.constant(np.array(value, dtype), f"{dtype}_{value!r}")
 
     def integers(self, *values: int) -> str:
         """An int64 [n] constant, as shapes and axes are written."""

@@ -16,14 +16,31 @@ from pathlib import Path
 
 from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.models.catalog import CATALOG, CatalogEntry
-from sparsegate_server.models.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from sparsegate_server.models.checkpoint import CONFIG_FILE
+from sparsegate_server.models.layout import MODULES_FILE, ROUTER_FILE, check_files, find_layout
+from sparsegate_server.models.query_weights import IDF_FILE, TOKEN_WEIGHTS_FILE
 from sparsegate_server.models.spec import TOKENIZER_FILE
+from sparsegate_server.models.vocabulary import (
+    ADDED_TOKENS_FILE,
+    BPE_VOCABULARY_FILE,
+    MERGES_FILE,
+    SPECIAL_TOKENS_FILE,
+    TOKENIZER_CONFIG_FILE,
+    WORDPIECES_FILE,
+)
 from sparsegate_server.settings import cache_home
 
 Report = Callable[[str], None]
 """Called with one line whenever a slow step begins."""
 
 _HUB = "hf:"
+_SMALL_FILES = (
+    *(CONFIG_FILE, MODULES_FILE, ROUTER_FILE, IDF_FILE, TOKEN_WEIGHTS_FILE),
+    *(TOKENIZER_FILE, WORDPIECES_FILE, BPE_VOCABULARY_FILE, MERGES_FILE),
+    *(TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE),
+)
+_SAFETENSORS = ("model*.safetensors", "model.safetensors.index.json")
+_TORCH = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _PIP_LINES = 8
 
 
@@ -37,7 +54,7 @@ class Pulled:
 
     Attributes:
         name: what to call its export, unless the user says otherwise.
-        folder: holds model.safetensors, tokenizer.json and maybe config.json.
+        folder: holds weights, a tokenizer and maybe more, as `models.layout` reads it.
         source: where it came from, for people.
         description: one line for people.
     """
@@ -83,29 +100,43 @@ def is_pulled(entry: CatalogEntry) -> bool:
 
 
 def _pull_folder(folder: Path) -> Pulled:
-    for name in (WEIGHTS_FILE, TOKENIZER_FILE):
-        if not (folder / name).is_file():
-            raise ModelSourceError(f"{folder} has no {name}: a model needs both files")
+    check_files(folder)
     return Pulled(_model_name(folder.name), folder, str(folder))
 
 
 def _pull_hub(repository: str, report: Report) -> Pulled:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise ModelSourceError(f"{_HUB}{repository} is not of the form hf:owner/name")
+    report(f"Downloading {repository} from Hugging Face")
+    folder = _snapshot(repository, (*_SMALL_FILES, *_SAFETENSORS))
+    if not _has_weights(folder):
+        report(f"{repository} has no safetensors: downloading PyTorch's files")
+        folder = _snapshot(repository, (*_SMALL_FILES, *_SAFETENSORS, *_TORCH))
+    found = _pull_folder(folder)
+    return Pulled(_model_name(repository.split("/")[1]), found.folder, f"{_HUB}{repository}")
+
+
+def _snapshot(repository: str, names: tuple[str, ...]) -> Path:
+    """Downloads files of these names, in the repository's root and in its modules' folders."""
     # Takes most of a second to import, and few users need it.
     from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
 
-    report(f"Downloading {repository} from Hugging Face")
+    patterns = [*names, *(f"*/{name}" for name in names)]
     try:
-        folder = snapshot_download(
-            repository, allow_patterns=[WEIGHTS_FILE, TOKENIZER_FILE, CONFIG_FILE]
-        )
+        return Path(snapshot_download(repository, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelSourceError(f"{_HUB}{repository} could not be downloaded: {reason}") from error
-    found = _pull_folder(Path(folder))
-    return Pulled(_model_name(repository.split("/")[1]), found.folder, f"{_HUB}{repository}")
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether every encoder of the checkpoint has its weights."""
+    try:
+        find_layout(folder)
+    except ModelSourceError:
+        return False
+    return True
 
 
 def _model_name(text: str) -> str:

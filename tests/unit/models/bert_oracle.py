@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 
 from sparsegate_server.models.checkpoint import Checkpoint
 
@@ -57,9 +61,22 @@ def write_checkpoint(
         put("cls.predictions.decoder.weight", vocabulary, HIDDEN)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors")
-    (folder / "tokenizer.json").write_text("{}")
+    write_tokenizer(folder / "tokenizer.json", vocabulary)
     (folder / "config.json").write_text(json.dumps({"num_attention_heads": HEADS}))
     return Checkpoint.load(folder)
+
+
+def write_tokenizer(file: Path, vocabulary: int) -> None:
+    """One token a word: five special ones, then w5, w6, …"""
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*specials, *(f"w{id}" for id in range(len(specials), vocabulary))]
+    tokenizer = Tokenizer(WordLevel({word: id for id, word in enumerate(words)}, "[UNK]"))
+    tokenizer.add_special_tokens(specials)
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(file))
 
 
 def logits(checkpoint: Checkpoint, ids: list[int]) -> Array:
@@ -91,7 +108,7 @@ def logits(checkpoint: Checkpoint, ids: list[int]) -> Array:
         q, k, v = (dense(h, f"{name}.attention.self.{part}") for part in ("query", "key", "value"))
         context = np.concatenate(
             [
-                _attention(*each)
+                attention(*each)
                 for each in zip(*(np.split(x, HEADS, axis=1) for x in (q, k, v)), strict=True)
             ],
             axis=1,
@@ -100,9 +117,9 @@ def logits(checkpoint: Checkpoint, ids: list[int]) -> Array:
             dense(context, f"{name}.attention.output.dense") + h,
             f"{name}.attention.output.LayerNorm",
         )
-        inner = _gelu(dense(h, f"{name}.intermediate.dense"))
+        inner = gelu(dense(h, f"{name}.intermediate.dense"))
         h = norm(dense(inner, f"{name}.output.dense") + h, f"{name}.output.LayerNorm")
-    h = _gelu(dense(h, "cls.predictions.transform.dense"))
+    h = gelu(dense(h, "cls.predictions.transform.dense"))
     h = norm(h, "cls.predictions.transform.LayerNorm")
     return h @ t.get("cls.predictions.decoder.weight", words).T + t["cls.predictions.bias"]
 
@@ -112,11 +129,11 @@ def weights(checkpoint: Checkpoint, ids: list[int]) -> Array:
     return np.log1p(np.maximum(logits(checkpoint, ids), 0)).max(axis=0)
 
 
-def _attention(q: Array, k: Array, v: Array) -> Array:
+def attention(q: Array, k: Array, v: Array) -> Array:
     scores = q @ k.T / math.sqrt(q.shape[1])
     exp = np.exp(scores - scores.max(axis=1, keepdims=True))
     return exp / exp.sum(axis=1, keepdims=True) @ v
 
 
-def _gelu(x: Array) -> Array:
+def gelu(x: Array) -> Array:
     return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))

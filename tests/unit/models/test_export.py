@@ -117,6 +117,19 @@ def test_equal_checkpoints_give_equal_bytes(tmp_path: Path) -> None:
     assert export_graph(one, identity, "terms") == export_graph(other, identity, "terms")
 
 
+def test_only_float32_terms_have_a_screen(tmp_path: Path) -> None:
+    checkpoint = bert_oracle.write_checkpoint(tmp_path)
+    identity = identity_of(checkpoint)
+    assert b"MatMulInteger" in export_graph(checkpoint, identity, screened=True)
+    assert b"MatMulInteger" not in export_graph(checkpoint, identity)
+    outputs: tuple[Output, ...] = ("pooled", "logits")
+    for output in outputs:
+        plain, screened = (
+            export_graph(checkpoint, identity, output, screened=each) for each in (False, True)
+        )
+        assert plain == screened
+
+
 def test_the_identity_depends_on_the_number_of_heads(tmp_path: Path) -> None:
     one = bert_oracle.write_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text('{"num_attention_heads": 2}')

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.models import pull as pulling
@@ -88,9 +90,32 @@ def test_a_folder_is_a_source(tmp_path: Path) -> None:
     assert (pulled.name, pulled.folder) == ("my-model", folder)
 
 
-def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(ModelSourceError, match=r"has no tokenizer\.json"):
-        pull(str(folder_with(tmp_path / "m", "model.safetensors")))
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("model.safetensors", "vocab.txt"),
+        ("model.safetensors.index.json", "vocab.json", "merges.txt"),
+        ("pytorch_model.bin", "tokenizer.json"),
+        ("pytorch_model.bin.index.json", "vocab.txt", "config.json"),
+    ],
+)
+def test_a_folder_with_other_files(tmp_path: Path, names: tuple[str, ...]) -> None:
+    folder = folder_with(tmp_path / "m", *names)
+    assert pull(str(folder)).folder == folder
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("model.safetensors",), r"no tokenizer: .* tokenizer\.json, vocab\.txt .*merges\.txt"),
+        (("model.safetensors", "vocab.json"), "no tokenizer"),
+        (("tokenizer.json",), r"no weights: .* model\.safetensors, .*, pytorch_model\.bin, "),
+        (("flax_model.msgpack", "vocab.txt"), "no weights"),
+    ],
+)
+def test_a_folder_that_lacks_a_part(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ModelSourceError, match=words):
+        pull(str(folder_with(tmp_path / "m", *names)))
 
 
 def test_an_unknown_source_names_what_there_is() -> None:
@@ -98,22 +123,83 @@ def test_an_unknown_source_names_what_there_is() -> None:
         pull("splade-huge")
 
 
-def test_hugging_face_is_asked_for_these_files_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the call: the download itself needs the network and is the library's own."""
+def repository(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str
+) -> list[tuple[str, list[str]]]:
+    """Stands for a Hugging Face repository of these files; returns what it will be asked for.
+
+    Only the call: the download itself needs the network and is the library's own.
+    """
     asked: list[tuple[str, list[str]]] = []
 
     def snapshot_download(repository: str, *, allow_patterns: list[str]) -> str:
         asked.append((repository, allow_patterns))
-        return str(folder_with(tmp_path / "snapshot", "model.safetensors", "tokenizer.json"))
+        for name in filter_repo_objects(names, allow_patterns=allow_patterns):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        if "router_config.json" in names:
+            write_router(folder)
+        return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def write_router(folder: Path) -> None:
+    kinds = {"": "MLMTransformer", "query_0_MLMTransformer": "MLMTransformer"}
+    structure = {"document": [""], "query": ["query_0_MLMTransformer"]}
+    (folder / "modules.json").write_text('[{"path": "", "type": "Router"}]')
+    (folder / "router_config.json").write_text(
+        json.dumps({"types": kinds, "structure": structure, "parameters": {}})
+    )
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_hugging_face_is_asked_for_what_a_model_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = ["config.json", "idf.json", "model.safetensors", "tokenizer.json", "vocab.txt"]
+    unneeded = ["README.md", "pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "run.py"]
+    asked = repository(monkeypatch, tmp_path, *needed, *unneeded)
     pulled = pull("hf:someone/Splade-Small")
-    assert asked == [
-        ("someone/Splade-Small", ["model.safetensors", "tokenizer.json", "config.json"])
-    ]
+    assert [name for name, _ in asked] == ["someone/Splade-Small"]
+    assert files(tmp_path) == needed
     assert (pulled.name, pulled.source) == ("splade-small", "hf:someone/Splade-Small")
+
+
+def test_pytorchs_files_are_asked_for_when_there_are_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = ["config.json", "pytorch_model.bin", "tokenizer_config.json", "vocab.txt"]
+    asked = repository(monkeypatch, tmp_path, *needed, "optimizer.pt")
+    steps: list[str] = []
+    pull("hf:someone/old", steps.append)
+    assert len(asked) == 2
+    assert files(tmp_path) == needed
+    assert steps[-1] == "someone/old has no safetensors: downloading PyTorch's files"
+
+
+def test_shards_and_modules_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository with safetensors of queries in a folder, and only PyTorch's of documents."""
+    needed = [
+        *("modules.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"),
+        *("pytorch_model.bin.index.json", "query_0_MLMTransformer/config.json"),
+        *("query_0_MLMTransformer/model.safetensors", "query_0_MLMTransformer/tokenizer.json"),
+        *("router_config.json", "tokenizer.json"),
+    ]
+    asked = repository(monkeypatch, tmp_path, *needed)
+    pull("hf:someone/efficient")
+    assert len(asked) == 2
+    assert files(tmp_path) == needed
+
+
+def test_hugging_face_has_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository(monkeypatch, tmp_path, "README.md", "tokenizer.json")
+    with pytest.raises(ModelSourceError, match="no weights"):
+        pull("hf:someone/empty")
 
 
 def test_hugging_face_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

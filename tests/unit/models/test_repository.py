@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from sparsegate_server.cli.main import app
 from sparsegate_server.errors import ModelNotFound, ModelSourceError
-from sparsegate_server.models.pull import pull
-from sparsegate_server.models.repository import export, exported, load_specs
-from sparsegate_server.models.spec import ModelSpec
+from sparsegate_server.inference.base import TokenBatch
+from sparsegate_server.inference.onnx import OnnxBackend
+from sparsegate_server.models.checkpoint import Checkpoint
+from sparsegate_server.models.pull import Pulled, pull
+from sparsegate_server.models.query_table import QUERY_TABLE_FILE, load_query_table
+from sparsegate_server.models.recipe import FamilyChoice
+from sparsegate_server.models.repository import (
+    Execution,
+    Vectors,
+    export,
+    export_command,
+    exported,
+    load_specs,
+    missing_files,
+)
+from sparsegate_server.models.spec import Device, ModelSpec, Precision, TritonBackend
+
+from ..parity.small import write_beir
+from . import bert_oracle
 
 COMMITTED = Path(__file__).parents[3] / "model_repository"
 NAMES = ["splade-tiny", "splade-tiny-logits"]
@@ -79,8 +99,199 @@ def test_an_unknown_model(model_repository: Path) -> None:
         load_specs(model_repository, ["other"])
 
 
-@pytest.mark.parametrize("name", ["../up", "UPPER", "a b", "x" * 65, ".hidden"])
+@pytest.mark.parametrize(("device", "screened"), [("cpu", True), ("gpu", False)])
+def test_integers_screen_terms_where_the_device_has_them(
+    documents: Pulled, tmp_path: Path, device: Device, screened: bool
+) -> None:
+    execution = Execution(backend="onnxruntime", device=device)
+    export(documents, tmp_path, name="x", execution=execution)
+    assert (b"MatMulInteger" in (tmp_path / "x/1/model.onnx").read_bytes()) == screened
+
+
+@pytest.mark.parametrize("name", ["../up", "UPPER", "a b", "x" * 65, ".hidden", "x.query"])
 def test_an_illegal_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelSourceError, match="is no model name"):
         export(pull("splade-tiny"), tmp_path, name=name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Pulled:
+    """A small checkpoint, that weighs query tokens."""
+    folder = tmp_path / "documents"
+    bert_oracle.write_checkpoint(folder)
+    weights = {f"w{id}": id / 10 for id in range(5, 50)}
+    (folder / "idf.json").write_text(json.dumps(weights))
+    return Pulled("small", folder, str(folder))
+
+
+@pytest.fixture
+def queries(tmp_path: Path) -> Pulled:
+    """Another of the same tokens."""
+    folder = tmp_path / "queries"
+    bert_oracle.write_checkpoint(folder, tied=False)
+    return Pulled("asking", folder, str(folder))
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+async def test_a_query_graph_of_its_own(documents: Pulled, queries: Pulled, tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    vectors = Vectors(family=FamilyChoice.SPLADE, queries=queries)
+    spec = export(documents, folder, vectors=vectors)
+    assert exported(folder) == load_specs(folder, []) == [spec]
+    assert files(folder / "small.query") == {"config.pbtxt", "1/model.py", "1/model.onnx"}
+    config = (folder / "small.query" / "config.pbtxt").read_text()
+    assert 'name: "small.query"' in config
+    assert spec.fingerprint in config
+
+    backend = OnnxBackend(folder, [spec])
+    assert spec.for_queries is not None
+    text = [2, 7, 9, 3]
+    for served, pulled in ((spec, documents), (spec.for_queries, queries)):
+        assert await backend.ready(served)
+        tokens = TokenBatch(np.array([text], np.int32), np.ones((1, 4), np.int32))
+        found = await backend.infer(served, tokens)
+        weights = np.zeros(50)
+        weights[np.asarray(found["indices"], np.int64)[0]] = found["values"][0]
+        expected = bert_oracle.weights(Checkpoint.load(pulled.folder), text)
+        np.testing.assert_allclose(weights, expected, atol=1e-5)
+    await backend.close()
+
+
+def test_the_graph_of_queries_is_a_part_of_the_model(
+    documents: Pulled, queries: Pulled, tmp_path: Path
+) -> None:
+    folder = tmp_path / "repository"
+    vectors = Vectors(family=FamilyChoice.SPLADE, queries=queries)
+    spec = export(documents, folder, vectors=vectors)
+    with pytest.raises(ModelSourceError, match="name that model"):
+        load_specs(folder, ["small.query"])
+    graph = folder / "small.query" / "1" / "model.onnx"
+    graph.unlink()
+    assert missing_files(folder / "small", spec) == [graph]
+    assert exported(folder) == []
+    with pytest.raises(ModelSourceError, match=f"--query {queries.folder}"):
+        load_specs(folder, ["small"])
+
+
+def test_queries_without_a_model(documents: Pulled, tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    spec = export(documents, folder)
+    assert (spec.identity.family, spec.identity.queries) == ("splade-doc", "tokens")
+    assert exported(folder) == [spec]
+    table = load_query_table(folder / "small", spec.identity)
+    np.testing.assert_allclose(table, [0.0] * 5 + [id / 10 for id in range(5, 50)], rtol=1e-6)
+    (folder / "small" / QUERY_TABLE_FILE).unlink()
+    assert exported(folder) == []
+    with pytest.raises(ModelSourceError, match=f"{QUERY_TABLE_FILE} is missing"):
+        load_specs(folder, ["small"])
+
+
+def test_nothing_stays_of_an_earlier_export(
+    documents: Pulled, queries: Pulled, tmp_path: Path
+) -> None:
+    folder = tmp_path / "repository"
+    export(documents, folder)
+    export(documents, folder, vectors=Vectors(family=FamilyChoice.SPLADE, queries=queries))
+    assert QUERY_TABLE_FILE not in files(folder / "small")
+    execution = Execution(backend="onnxruntime")
+    plain = Vectors(family=FamilyChoice.SPLADE)
+    export(documents, folder, name="small", vectors=plain, execution=execution)
+    assert not (folder / "small.query").exists()
+    assert "1/model.py" not in files(folder / "small")
+
+
+@pytest.mark.parametrize(
+    ("execution", "name"),
+    [
+        (Execution(), "small"),
+        (Execution(precision="int8"), "small-int8"),
+        (Execution(precision="fp16", backend="onnxruntime"), "small-fp16-onnxruntime"),
+        (Execution(backend="onnxruntime", device="cpu"), "small-onnxruntime"),
+        (Execution(output="pooled", positions=True), "small-pooled"),
+    ],
+)
+def test_the_command_that_made_a_model_makes_it_again(
+    documents: Pulled, tmp_path: Path, execution: Execution, name: str
+) -> None:
+    spec = export(documents, tmp_path / "one", execution=execution)
+    assert spec.name == name
+    command = export_command(spec).split()
+    assert command[:3] == ["sparsegate-server", "model", "export"]
+    repository = tmp_path / "other"
+    # The folder of the checkpoint has another name.
+    arguments = [*command[1:], "--name", name, "--repository", str(repository)]
+    # A model of 50 made-up words is compared on text of these, and is no faster in int8.
+    arguments += ["--data", str(write_beir(tmp_path / "text")), "--force"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    (found,) = load_specs(repository, [name])
+    assert (found.verified is None) == (spec.precision == "fp32")
+    assert replace(found, verified=None) == spec
+    assert files(tmp_path / "one") == files(repository)
+
+
+@pytest.mark.parametrize("drop_special", [False, True])
+def test_the_command_names_what_makes_the_vectors(
+    documents: Pulled, queries: Pulled, tmp_path: Path, drop_special: bool
+) -> None:
+    vectors = Vectors(FamilyChoice.SPLADE_SUM, "log1p-twice", drop_special, queries)
+    spec = export(documents, tmp_path / "one", name="mine", vectors=vectors)
+    assert spec.identity.pooling == "sum"
+    repository = tmp_path / "other"
+    done = CliRunner().invoke(
+        app, [*export_command(spec).split()[1:], "--repository", str(repository)]
+    )
+    assert done.exit_code == 0, done.output
+    assert load_specs(repository, []) == [spec]
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "device", "words"),
+    [
+        ("tensorrt", "int8", None, "--precision fp16"),
+        ("onnxruntime", "int8", "gpu", "--precision fp16"),
+        ("python", "fp16", "gpu", "--backend onnxruntime"),
+        ("tensorrt", "fp32", "cpu", "--backend onnxruntime"),
+    ],
+)
+def test_executions_that_cannot_be(
+    tmp_path: Path,
+    backend: TritonBackend,
+    precision: Precision,
+    device: Device | None,
+    words: str,
+) -> None:
+    execution = Execution(precision=precision, backend=backend, device=device)
+    with pytest.raises(ModelSourceError, match=words):
+        export(pull("splade-tiny"), tmp_path / "repository", execution=execution)
+    assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "device"),
+    [
+        ("python", "fp16", "cpu"),
+        ("onnxruntime", "fp16", "gpu"),
+        ("onnxruntime", "int8", "cpu"),
+        ("tensorrt", "fp16", "gpu"),
+    ],
+)
+def test_a_device_follows_from_the_others(
+    backend: TritonBackend, precision: Precision, device: Device
+) -> None:
+    assert Execution(precision=precision, backend=backend).placed == device
+
+
+def test_the_list_shows_how_models_run(
+    documents: Pulled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    export(documents, tmp_path / "repository", execution=Execution(precision="int8"))
+    shown = CliRunner().invoke(app, ["model", "list", "--repository", str(tmp_path / "repository")])
+    row = next(line for line in shown.output.splitlines() if "small-int8" in line)
+    for word in ("splade-doc", "no model", "int8", "python", "terms", "24 tokens"):
+        assert word in row
