@@ -7,24 +7,39 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 
 from sparsegate_server.errors import SparsegateError
-from sparsegate_server.models.pull import Report
 
 out = Console()
 err = Console(stderr=True)
 
 
+class Steps:
+    """A `Report` that leaves a line behind for each step."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def __call__(self, line: str) -> None:
+        err.print(f"[dim]•[/dim] {escape(line)}", highlight=False, soft_wrap=True)
+        self._status.update(escape(line))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While something else moves on the screen: a console shows one such thing at a time."""
+        self._status.stop()
+        try:
+            yield
+        finally:
+            self._status.start()
+
+
 @contextmanager
-def progress(first: str) -> Iterator[Report]:
-    """Shows the step that is under way, and leaves a line behind for each that is done."""
+def progress(first: str) -> Iterator[Steps]:
+    """Shows the step that is under way."""
     with err.status(escape(first)) as status:
-
-        def report(line: str) -> None:
-            err.print(f"[dim]•[/dim] {escape(line)}", highlight=False, soft_wrap=True)
-            status.update(escape(line))
-
-        yield report
+        yield Steps(status)
 
 
 def fail(error: SparsegateError) -> None:

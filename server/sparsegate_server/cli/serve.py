@@ -56,7 +56,8 @@ def serve(
         ),
     ] = None,
     triton_url: Annotated[
-        str | None, typer.Option(help="Triton's gRPC host:port.", show_default=_SETTING)
+        list[str] | None,
+        typer.Option(help="Triton's gRPC host:port; may be repeated.", show_default=_SETTING),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -87,7 +88,7 @@ def serve(
             server={"host": host, "port": port, "metrics_port": metrics_port},
             models={"names": model or None, "repository": repository},
             inference={"backend": inference.value if inference else None},
-            triton={"url": triton_url},
+            triton={"urls": triton_url or None},
             index={"folder": data},
             log={"format": log_format.value if log_format else None},
         ),
