@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.models.spec import ModelSpec
 from sparsegate_server.types import SparseVector
@@ -56,19 +59,40 @@ class Encoding:
         tokens_used: tokens that the model read, special tokens included.
         truncated: whether the text was longer than that.
         capped: whether terms were dropped because the vector reached `max_terms`.
+        positions: uint16, for each term of the vector the token that caused it; None where the
+            model does not say.
     """
 
     vector: SparseVector
     tokens_used: int
     truncated: bool
     capped: bool
+    positions: NDArray[np.uint16] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """For whom work is done.
+
+    Attributes:
+        client: who shares fairly with others; the same for all requests of one client.
+        deadline: on time.monotonic's clock, which is the event loop's as well; None for none.
+    """
+
+    client: str = ""
+    deadline: float | None = None
+
+
+NOBODY = Caller()
+"""No client in particular, and no deadline."""
 
 
 @dataclass(slots=True)
 class EncodeTimings:
     """Seconds by stage, added up by the encoder while it works.
 
-    `queue` and `infer` are those of the slowest batch, because batches run side by side.
+    `queue` and `infer` are those of the slowest batch, because batches run side by side. `batches`
+    has the texts of every batch that one of the request's texts was in, others' texts included.
     """
 
     tokenize: float = 0.0
@@ -87,12 +111,12 @@ class Encoder(Protocol):
         *,
         on_truncation: OnTruncation = OnTruncation.FLAG,
         timings: EncodeTimings | None = None,
-        timeout: float | None = None,
+        caller: Caller = NOBODY,
     ) -> list[Encoding | SparsegateError]:
         """Encodes texts; the result has one item per text, in order.
 
         An item is an error when that text alone cannot be encoded (BlankText, NoKnownTokens,
-        TextTooLong).
+        TextTooLong, or InferenceFailed where the graph failed on it and not on the others).
 
         Raises:
             InferenceUnavailable, InferenceFailed, DeadlineExceeded, ModelNotFound: as the

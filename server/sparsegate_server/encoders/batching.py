@@ -1,10 +1,11 @@
-"""Which texts travel together: pure planning and padding."""
+"""What one batch may hold and how its texts are padded: pure planning."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,57 +13,62 @@ from numpy.typing import NDArray
 from sparsegate_server.inference.base import TokenBatch
 from sparsegate_server.models.spec import ModelSpec
 
-TOKENS_PER_BATCH = 4096
-"""Bounds how long one batch keeps a core: 0.45 s for splade-tiny on one core, where 32 texts of 512
-tokens would take 2.3 s and everybody else would wait."""
-
 LOGIT_BYTES_PER_BATCH = 128 * 2**20
 """Raw logits are 15.6 MB a text of 128 tokens, and one gRPC message carries less than 2 GB."""
 
+Outputs: TypeAlias = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class ServedGraph:
+    """A graph as the queue sees it: texts for one and the same graph may share a batch.
+
+    Attributes:
+        spec: names the graph to the inference backend.
+        decode: one result a text from the outputs of a batch. Raises InferenceFailed.
+    """
+
+    spec: ModelSpec
+    decode: Callable[[Outputs, TokenBatch], Awaitable[Sequence[Any]]]
+
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Texts of one padded length: their positions in the request, and that length in tokens."""
-
-    positions: tuple[int, ...]
-    length: int
-
-
-def plan(lengths: Sequence[tuple[int, int]], spec: ModelSpec, max_batch_size: int) -> list[Batch]:
-    """Groups texts by padded length and splits each group.
-
-    Args:
-        lengths: (position, tokens) of each text.
-        spec: its buckets are the padded lengths.
-        max_batch_size: most texts of a batch.
+class BatchRules:
+    """Attributes:
+    max_texts: most texts of a batch.
+    max_tokens: most padded tokens of a batch of more than one text.
+    step: texts are padded to multiples of so many tokens; 0 pads to the spec's few fixed lengths,
+        as a server wants that joins only equal shapes.
+    overhead: what a batch costs besides its texts, in tokens. For less padding than that, the last
+        few texts of one length travel with those of another.
     """
-    buckets = spec.length_buckets
-    groups: dict[int, list[int]] = {}
-    for position, tokens in lengths:
-        groups.setdefault(buckets[bisect_left(buckets, tokens)], []).append(position)
-    batches = []
-    for length, positions in sorted(groups.items()):
-        size = min(max_batch_size, _fitting(spec, length))
-        batches += [
-            Batch(tuple(positions[at : at + size]), length) for at in range(0, len(positions), size)
-        ]
-    return batches
+
+    max_texts: int
+    max_tokens: int
+    step: int
+    overhead: int
+
+    def padded(self, spec: ModelSpec, tokens: int) -> int:
+        """The length in tokens that a text is padded to."""
+        if self.step:
+            return min(-(-tokens // self.step) * self.step, spec.identity.max_length)
+        buckets = spec.length_buckets
+        return buckets[bisect_left(buckets, tokens)]
+
+    def capacity(self, spec: ModelSpec, length: int) -> int:
+        """How many texts of a padded length one batch may hold, at least one."""
+        texts = min(self.max_texts, self.max_tokens // length)
+        if spec.output == "logits":
+            row = length * spec.identity.vocabulary_size * np.dtype(np.float32).itemsize
+            texts = min(texts, LOGIT_BYTES_PER_BATCH // row)
+        return max(1, texts)
 
 
-def pad(rows: Sequence[NDArray[np.int32]], length: int) -> TokenBatch:
+def pad(rows: Sequence[NDArray[np.int32]], length: int, *, yielding: bool = False) -> TokenBatch:
     """Token ids int32 [n] of several texts, padded on the right to `length` tokens."""
     input_ids = np.zeros((len(rows), length), np.int32)
     attention_mask = np.zeros((len(rows), length), np.int32)
     for at, ids in enumerate(rows):
         input_ids[at, : len(ids)] = ids
         attention_mask[at, : len(ids)] = 1
-    return TokenBatch(input_ids, attention_mask)
-
-
-def _fitting(spec: ModelSpec, length: int) -> int:
-    """How many texts of a padded length one batch may hold."""
-    texts = TOKENS_PER_BATCH // length
-    if spec.output == "logits":
-        row = length * spec.identity.vocabulary_size * np.dtype(np.float32).itemsize
-        texts = min(texts, LOGIT_BYTES_PER_BATCH // row)
-    return max(1, texts)
+    return TokenBatch(input_ids, attention_mask, yielding)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sparsegate_server.encoders.gate import BatchGate
+from sparsegate_server.encoders.batcher import Batcher, Places
+from sparsegate_server.encoders.batching import BatchRules
 from sparsegate_server.encoders.splade import SpladeEncoder
 from sparsegate_server.encoders.tokenizer import ModelTokenizer
 from sparsegate_server.inference.base import InferenceBackend
 from sparsegate_server.inference.dummy import DummyBackend
 from sparsegate_server.models.spec import ModelSpec
+from sparsegate_server.telemetry.metrics import Metrics
 
 MakeEncoder = Callable[..., SpladeEncoder]
 
@@ -39,10 +41,16 @@ def make_encoder(spec: ModelSpec, tokenizer: ModelTokenizer) -> MakeEncoder:
         *,
         spec: ModelSpec = spec,
         in_flight: int = 2,
-        waiting: int = 100,
+        waiting: int = 100_000,
         max_batch_size: int = 4,
     ) -> SpladeEncoder:
-        gate = BatchGate(in_flight, waiting)
-        return SpladeEncoder(spec, tokenizer, backend or DummyBackend(), gate, max_batch_size)
+        batcher = Batcher(
+            backend or DummyBackend(),
+            BatchRules(max_batch_size, 4096, step=0, overhead=0),
+            Places(in_flight, in_flight, in_flight),
+            waiting,
+            Metrics(),
+        )
+        return SpladeEncoder(spec, tokenizer, batcher)
 
     return make

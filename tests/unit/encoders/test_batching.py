@@ -1,4 +1,4 @@
-"""Plans of batches: every text once, nothing too large."""
+"""What a batch may hold, and how it is padded."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsegate_server.encoders.batching import (
-    LOGIT_BYTES_PER_BATCH,
-    TOKENS_PER_BATCH,
-    pad,
-    plan,
-)
+from sparsegate_server.encoders.batching import LOGIT_BYTES_PER_BATCH, BatchRules, pad
 from sparsegate_server.models.spec import ModelSpec
 
 
+@given(tokens=st.integers(1, 512), step=st.sampled_from([0, 1, 8, 16, 24]))
+def test_a_text_is_padded_to_the_next_length(spec: ModelSpec, tokens: int, step: int) -> None:
+    lengths = [*range(step, 512, step), 512] if step else spec.length_buckets
+    rules = BatchRules(32, 4096, step, overhead=0)
+    assert rules.padded(spec, tokens) == min(each for each in lengths if each >= tokens)
+
+
 @given(
-    lengths=st.lists(st.integers(3, 512), max_size=80),
-    size=st.integers(1, 32),
+    length=st.integers(1, 512),
+    texts=st.integers(1, 256),
+    tokens=st.integers(1, 8192),
     logits=st.booleans(),
 )
-def test_every_text_travels_once_and_fits(
-    spec: ModelSpec, lengths: list[int], size: int, logits: bool
+def test_a_batch_is_as_large_as_all_bounds_allow(
+    spec: ModelSpec, length: int, texts: int, tokens: int, logits: bool
 ) -> None:
     spec = replace(spec, output="logits" if logits else "terms")
-    batches = plan(list(enumerate(lengths)), spec, size)
-    assert sorted(at for batch in batches for at in batch.positions) == list(range(len(lengths)))
-    for batch in batches:
-        texts = len(batch.positions)
-        assert texts <= size
-        assert texts == 1 or texts * batch.length <= TOKENS_PER_BATCH
-        if logits:
-            assert texts == 1 or texts * batch.length * 30522 * 4 <= LOGIT_BYTES_PER_BATCH
-        shortest = min(
-            b for b in spec.length_buckets if b >= max(lengths[at] for at in batch.positions)
-        )
-        assert batch.length == shortest
+    capacity = BatchRules(texts, tokens, 0, overhead=0).capacity(spec, length)
+
+    def fits(count: int) -> bool:
+        small = not logits or count * length * 30522 * 4 <= LOGIT_BYTES_PER_BATCH
+        return count <= texts and count * length <= tokens and small
+
+    assert capacity == 1 or fits(capacity)
+    assert not fits(capacity + 1)
 
 
 def test_padding() -> None:
-    batch = pad([np.array([7, 8], np.int32), np.array([9], np.int32)], 3)
+    batch = pad([np.array([7, 8], np.int32), np.array([9], np.int32)], 3, yielding=True)
     assert batch.input_ids.tolist() == [[7, 8, 0], [9, 0, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 0], [1, 0, 0]]
     assert batch.input_ids.dtype == batch.attention_mask.dtype == np.int32
+    assert batch.yielding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sparsegate_server.encoders.base import EncodeTimings, Encoding, Mode, OnTruncation
+from sparsegate_server.encoders.base import Caller, EncodeTimings, Encoding, Mode, OnTruncation
 from sparsegate_server.errors import (
     BlankText,
     DeadlineExceeded,
@@ -119,6 +120,7 @@ async def test_a_failed_batch_fails_the_request_and_cancels_the_rest(
     texts = ["one", "two " * 20, "three " * 40]
     with pytest.raises(InferenceUnavailable):
         await make_encoder(backend, in_flight=3).encode(texts, Mode.DOCUMENT)
+    await asyncio.sleep(0)  # the cancellation is on its way
     assert (len(backend.batches), backend.cancelled) == (3, 2)
 
 
@@ -128,14 +130,16 @@ async def test_a_batch_whose_time_is_up_costs_nothing(make_encoder: MakeEncoder)
     busy = asyncio.create_task(encoder.encode(["busy"], Mode.DOCUMENT))
     await asyncio.sleep(0.05)
     with pytest.raises(DeadlineExceeded):
-        await encoder.encode(["late"], Mode.DOCUMENT, timeout=0.05)
+        await encoder.encode(
+            ["late"], Mode.DOCUMENT, caller=Caller(deadline=time.monotonic() + 0.05)
+        )
     await busy
     assert len(backend.batches) == 1
 
 
-async def test_too_many_batches_are_refused_before_any_runs(make_encoder: MakeEncoder) -> None:
+async def test_too_many_tokens_are_refused_before_any_runs(make_encoder: MakeEncoder) -> None:
     backend = Scripted()
-    encoder = make_encoder(backend, in_flight=1, waiting=1, max_batch_size=1)
+    encoder = make_encoder(backend, waiting=8)  # of 9
     with pytest.raises(Overloaded):
         await encoder.encode(["one", "two", "three"], Mode.DOCUMENT)
     assert backend.batches == []
