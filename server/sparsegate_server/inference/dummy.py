@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ class DummyBackend:
     """
 
     name = "dummy"
+    side_by_side = True
 
     async def infer(
         self,
@@ -34,23 +36,61 @@ class DummyBackend:
         terms, weights = _made_up(batch, vocabulary_size)
         if spec.output == "logits":
             logits = np.full((*batch.input_ids.shape, vocabulary_size), -1.0, np.float32)
-            np.put_along_axis(logits, terms, np.expm1(weights), axis=2)
+            np.put_along_axis(logits, terms, _logits(weights, spec), axis=2)
+            logits[:, :, list(spec.identity.dropped_terms)] = -1
             return {"logits": logits}
-        pooled = np.zeros((len(terms), vocabulary_size), np.float32)
-        for row, row_terms, row_weights in zip(pooled, terms, weights, strict=True):
-            np.maximum.at(row, row_terms.ravel(), row_weights.ravel())
-        fullest = int((pooled > spec.identity.threshold).sum(axis=1).max(initial=1))
+        pooled, where = _pool(terms, weights, spec)
+        if spec.output == "pooled":
+            return _with_positions(spec, {"pooled": pooled}, where)
+        fullest = int((pooled > 0).sum(axis=1).max(initial=1))
         k = min(fullest, spec.identity.max_terms + 1)
         indices = np.argsort(-pooled, axis=1, kind="stable")[:, :k]
         values = np.take_along_axis(pooled, indices, axis=1)
-        values[values <= spec.identity.threshold] = 0
-        return {"indices": indices.astype(np.uint32), "values": values}
+        found = {"indices": indices.astype(np.uint32), "values": values}
+        return _with_positions(spec, found, np.take_along_axis(where, indices, axis=1))
 
     async def ready(self, spec: ModelSpec) -> bool:  # noqa: ARG002
         return True
 
+    async def load(self, spec: ModelSpec) -> None:
+        """Every model is there."""
+
+    async def unload(self, spec: ModelSpec, *, successor: ModelSpec | None = None) -> None:
+        """Nothing is held."""
+
     async def close(self) -> None:
         return None
+
+
+def _pool(
+    terms: NDArray[np.int64], weights: NDArray[np.float32], spec: ModelSpec
+) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """Every term's weight and the token that gave most of it, both [batch, vocabulary]."""
+    join = np.maximum if spec.identity.pooling == "max" else np.add
+    pooled = np.zeros((len(terms), spec.identity.vocabulary_size), np.float32)
+    where = np.zeros(pooled.shape, np.uint16)
+    places = np.repeat(np.arange(terms.shape[1]), _EXPANSIONS)
+    for row, positions, row_terms, row_weights in zip(pooled, where, terms, weights, strict=True):
+        join.at(row, row_terms.ravel(), row_weights.ravel())
+        # The last that is written stays: the greatest weight, and of equal ones the first token's.
+        order = np.lexsort((-places, row_weights.ravel()))
+        positions[row_terms.ravel()[order]] = places[order]
+    pooled[:, list(spec.identity.dropped_terms)] = 0
+    pooled[pooled <= spec.identity.threshold] = 0
+    where[pooled == 0] = 0
+    return pooled, where
+
+
+def _with_positions(
+    spec: ModelSpec, outputs: dict[str, NDArray[Any]], positions: NDArray[np.uint16]
+) -> dict[str, NDArray[Any]]:
+    return {**outputs, "positions": positions} if spec.positions else outputs
+
+
+def _logits(weights: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """The logits that have these weights."""
+    once = np.expm1(weights)
+    return np.expm1(once) if spec.identity.activation == "log1p-twice" else once
 
 
 def _made_up(

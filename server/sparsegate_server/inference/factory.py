@@ -20,7 +20,11 @@ def build_backend(settings: Settings, specs: Sequence[ModelSpec]) -> InferenceBa
     """
     match settings.inference.backend:
         case "triton":
-            return TritonBackend(settings.triton.url, settings.triton.timeout_seconds)
+            return TritonBackend(
+                settings.triton.urls,
+                timeout=settings.triton.timeout_seconds,
+                max_attempts=settings.triton.max_attempts,
+            )
         case "dummy":
             return DummyBackend()
         case "onnx":

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import onnxruntime
@@ -23,6 +26,14 @@ from sparsegate_server.inference.base import TokenBatch
 from sparsegate_server.models.spec import ModelSpec
 
 GRAPH_FILE = "1/model.onnx"
+
+_Key: TypeAlias = tuple[str, str, str, str, bool]
+"""What tells a graph from that of a model which had or will have the same name."""
+
+_YIELDING = 19
+"""The nice value of threads that run bulk beside queries. A batch that has begun cannot be stopped,
+but it gets what the others leave of the processor: beside two such threads on two cores, a query's
+p99 is what it is without them, and beside two of equal rank three times that."""
 
 
 class OnnxGraph:
@@ -64,47 +75,88 @@ class OnnxGraph:
 
 
 class OnnxBackend:
-    """Graphs of a model repository, run in a thread pool of their own.
+    """Graphs of a model repository, run in threads of two ranks, the lower for what is to yield.
 
     Args:
         repository: folder with one folder a model.
         specs: models to load, all of them at once.
         threads: threads of one batch. With several batches at work, 1 is the fastest.
-        workers: batches that run side by side; 0 means one a core.
+        workers: batches of queries that run side by side, and as many of bulk; 0 means one a core.
 
     Raises:
         ModelSourceError: a graph is missing or not understood.
     """
 
     name = "onnx"
+    side_by_side = True
 
     def __init__(
         self, repository: Path, specs: Sequence[ModelSpec], *, threads: int = 1, workers: int = 0
     ) -> None:
-        self._graphs = {
-            spec.name: OnnxGraph(repository / spec.name / GRAPH_FILE, threads) for spec in specs
-        }
-        self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, "onnx")
+        self._repository = repository
+        self._intra_threads = threads
+        self._graphs: dict[_Key, OnnxGraph] = {}
+        for spec in specs:
+            self._graphs |= self._read(spec)
+        workers = workers or os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(2 * workers, "onnx")
+        # A thread's rank cannot be raised again, so that these are others.
+        self._yielding = ThreadPoolExecutor(workers, "onnx-low", initializer=_yield_to_others)
         self._closed = False
 
     async def infer(
         self, spec: ModelSpec, batch: TokenBatch, *, timeout: float | None = None
     ) -> Mapping[str, NDArray[np.generic]]:
         """See `InferenceBackend.infer`. A batch that has begun runs to its end, unwaited for."""
-        graph = self._graphs.get(spec.name)
+        graph = self._graphs.get(_key(spec, spec.name))
         if graph is None:
             raise ModelNotFound(f"model {spec.name!r} is not loaded", metadata={"model": spec.name})
         if self._closed:
             raise InferenceUnavailable("in-process inference has been closed")
-        running = asyncio.get_running_loop().run_in_executor(self._pool, graph.run, batch)
+        pool = self._yielding if batch.yielding else self._threads
+        running = asyncio.get_running_loop().run_in_executor(pool, graph.run, batch)
         try:
             return await asyncio.wait_for(running, timeout)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the model was at work") from None
 
     async def ready(self, spec: ModelSpec) -> bool:
-        return not self._closed and spec.name in self._graphs
+        return not self._closed and self._graphs.keys() >= _keys(spec)
+
+    async def load(self, spec: ModelSpec) -> None:
+        """See `InferenceBackend.load`. Batches that have begun end with the graph they have."""
+        graphs = await asyncio.to_thread(self._read, spec)
+        if self._closed:
+            raise InferenceUnavailable("in-process inference has been closed")
+        self._graphs |= graphs
+
+    async def unload(self, spec: ModelSpec, *, successor: ModelSpec | None = None) -> None:
+        kept = _keys(successor) if successor is not None else frozenset()
+        dropped = [self._graphs.pop(key, None) for key in _keys(spec) - kept]
+        # What a session holds may take a while to be given back.
+        await asyncio.to_thread(dropped.clear)
 
     async def close(self) -> None:
         self._closed = True
-        await asyncio.to_thread(self._pool.shutdown)
+        for pool in (self._threads, self._yielding):
+            await asyncio.to_thread(pool.shutdown)
+
+    def _read(self, spec: ModelSpec) -> dict[_Key, OnnxGraph]:
+        return {
+            _key(spec, name): OnnxGraph(self._repository / name / GRAPH_FILE, self._intra_threads)
+            for name in spec.served_names
+        }
+
+
+def _key(spec: ModelSpec, name: str) -> _Key:
+    return name, spec.fingerprint, spec.output, spec.precision, spec.positions
+
+
+def _keys(spec: ModelSpec) -> frozenset[_Key]:
+    return frozenset(_key(spec, name) for name in spec.served_names)
+
+
+def _yield_to_others() -> None:
+    """Lowers the calling thread's rank, which only Linux keeps for each thread."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _YIELDING)

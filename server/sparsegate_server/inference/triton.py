@@ -1,62 +1,60 @@
-"""Runs graphs on a Triton server over gRPC."""
+"""Runs graphs on Triton servers over gRPC: balanced, tried again, and found when they are back."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import grpc
 import numpy as np
-import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException
 
 from sparsegate_server.errors import (
-    DeadlineExceeded,
     FingerprintMismatch,
-    InferenceFailed,
     InferenceUnavailable,
     ModelNotFound,
-    Overloaded,
     SparsegateError,
 )
+from sparsegate_server.inference.balancer import Balancer
 from sparsegate_server.inference.base import TokenBatch
-from sparsegate_server.models.repository import FINGERPRINT_PARAMETER
+from sparsegate_server.inference.circuit import LOAD_SECONDS, Circuit
+from sparsegate_server.inference.endpoint import Endpoint
 from sparsegate_server.models.spec import ModelSpec
 
-_OUTPUTS = {"terms": ("indices", "values"), "logits": ("logits",)}
-_READY_SECONDS = 2.0
-_RETRY_SECONDS = 1.0
+logger = logging.getLogger(__name__)
 
-_CHANNEL = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # A server that comes back is found within a second; gRPC's own back-off grows to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_SOONEST_RETRY = 0.1
 
 
 class TritonBackend:
-    """One channel to one server; must be made inside a running event loop.
+    """Several servers that serve the same models; must be made inside a running event loop.
 
-    Before a model's first batch, and again after the server was away, its fingerprint is compared
-    with the spec's, so that a server with other weights is found out.
+    A batch goes to the server with the fewest tokens under way. One that did not run because its
+    server was away goes again, on another server at once or on the same one after a pause, as long
+    as its time and its attempts last: a batch changes nothing, so that it may run twice. A server
+    that keeps failing is set aside and probed until it is back; when all are, calls fail at once.
 
     Args:
-        url: host:port of Triton's gRPC endpoint.
+        urls: host:port of each server's gRPC endpoint.
         timeout: longest wait for one batch, in seconds, when the caller names none.
+        max_attempts: how often one batch is sent at most.
     """
 
     name = "triton"
+    side_by_side = False
 
-    def __init__(self, url: str, timeout: float = 30.0) -> None:
-        self._url = url
+    def __init__(
+        self, urls: Sequence[str], *, timeout: float = 30.0, max_attempts: int = 4
+    ) -> None:
         self._timeout = timeout
-        self._client = triton.InferenceServerClient(url, channel_args=_CHANNEL)
-        self._verified: set[str] = set()
+        self._max_attempts = max_attempts
+        self._endpoints = [Endpoint(url) for url in urls]
+        self._balancer = Balancer(len(urls))
+        self._circuits: dict[tuple[str, str], list[Circuit]] = {}
+        self._ordered: set[str] = set()
 
     async def infer(
         self, spec: ModelSpec, batch: TokenBatch, *, timeout: float | None = None
@@ -64,91 +62,138 @@ class TritonBackend:
         """See `InferenceBackend.infer`.
 
         Raises:
-            FingerprintMismatch: the server's model is another one under the same name.
+            FingerprintMismatch: every server's model is another one under the same name.
             Overloaded: the server's own queue is full.
         """
-        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
-        names = _OUTPUTS[spec.output]
-        try:
-            async with asyncio.timeout(seconds):
-                await self._verify(spec)
-                reply = await self._client.infer(
-                    spec.name,
-                    [
-                        _input("input_ids", batch.input_ids),
-                        _input("attention_mask", batch.attention_mask),
-                    ],
-                    outputs=[triton.InferRequestedOutput(name) for name in names],
-                    client_timeout=seconds,
-                )
-        except TimeoutError:
-            raise DeadlineExceeded(f"Triton gave no answer within {seconds:.1f} s") from None
-        except (InferenceServerException, grpc.RpcError) as error:
-            raise self._translate(spec, error) from error
-        arrays = {name: reply.as_numpy(name) for name in names}
-        for name, array in arrays.items():
-            if array is None or len(array) != len(batch.input_ids):
-                raise InferenceFailed(f"Triton's reply for model {spec.name!r} lacks {name!r}")
-        return arrays
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (self._timeout if timeout is None else min(timeout, self._timeout))
+        circuits = self._of(spec)
+        failed: set[int] = set()
+        for attempt in range(1, self._max_attempts + 1):
+            at = self._balancer.choose(_usable(circuits) - failed)
+            try:
+                with self._balancer.carrying(at, batch.input_ids.size):
+                    return await circuits[at].infer(batch, deadline - loop.time())
+            except (InferenceUnavailable, ModelNotFound, FingerprintMismatch):
+                failed.add(at)
+                pause = 0.0 if _usable(circuits) - failed else _pause(attempt)
+                if attempt == self._max_attempts or loop.time() + pause >= deadline:
+                    raise
+                if pause:
+                    failed.clear()
+                    await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     async def ready(self, spec: ModelSpec) -> bool:
+        """Whether each graph of the model is served by any of the servers, which answers now."""
+        return all(await asyncio.gather(*map(self._any_ready, _graphs(spec))))
+
+    async def load(self, spec: ModelSpec) -> None:
+        """See `InferenceBackend.load`. Every server gets the order; a server that is away gets it
+        when it is back.
+
+        Raises:
+            FingerprintMismatch: a server reads another repository, with another model there.
+        """
+        new = [graph for graph in _graphs(spec) if graph.name not in self._ordered]
         try:
-            async with asyncio.timeout(_READY_SECONDS):
-                if not await self._client.is_model_ready(spec.name):
-                    return False
-                # Since the last look, another server may have come to this address.
-                self._verified.discard(spec.name)
-                await self._verify(spec)
-        except (TimeoutError, InferenceServerException, grpc.RpcError, SparsegateError):
-            return False
-        return True
+            for graph in _graphs(spec):
+                await self._load_everywhere(graph)
+        except SparsegateError:
+            for graph in new:
+                await self._unload_everywhere(graph)
+            raise
+
+    async def unload(self, spec: ModelSpec, *, successor: ModelSpec | None = None) -> None:
+        """See `InferenceBackend.unload`. The servers keep what they had without an order of ours,
+        because others may be using it."""
+        kept = successor.served_names if successor is not None else ()
+        for graph in _graphs(spec):
+            if graph.name not in kept:
+                await self._unload_everywhere(graph)
+            elif successor is not None and successor.fingerprint != spec.fingerprint:
+                await self._forget(graph.name, spec.fingerprint)
 
     async def close(self) -> None:
-        await self._client.close()
+        for circuits in self._circuits.values():
+            for circuit in circuits:
+                await circuit.close()
+        for endpoint in self._endpoints:
+            await endpoint.close()
 
-    async def _verify(self, spec: ModelSpec) -> None:
-        if spec.name in self._verified:
-            return
-        reply: Any = await self._client.get_model_config(spec.name)
-        served = reply.config.parameters[FINGERPRINT_PARAMETER].string_value
-        if served != spec.fingerprint:
-            raise FingerprintMismatch(
-                f"Triton at {self._url} serves {spec.name!r} with fingerprint {served or 'none'}, "
-                f"not {spec.fingerprint}: export the model again and restart Triton",
-                metadata={"model": spec.name},
-            )
-        self._verified.add(spec.name)
+    async def _load_everywhere(self, graph: ModelSpec) -> None:
+        orders = [endpoint.load(graph, LOAD_SECONDS) for endpoint in self._endpoints]
+        outcomes = await asyncio.gather(*orders, return_exceptions=True)
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        lasting = [each for each in failures if not isinstance(each, InferenceUnavailable)]
+        if lasting or len(failures) == len(outcomes):
+            raise (lasting or failures)[0]
+        self._ordered.add(graph.name)
+        # What was known of it belongs to the time before.
+        await self._forget(graph.name, graph.fingerprint)
 
-    def _translate(self, spec: ModelSpec, error: Exception) -> SparsegateError:
-        """An error of our tree for what the client library raised."""
-        status, text = _status(error)
-        where = f"Triton at {self._url}"
-        match status:
-            case "UNAVAILABLE" if "exceeds maximum queue size" in text.lower():
-                return Overloaded(f"{where} has a full queue", retry_after=_RETRY_SECONDS)
-            case "NOT_FOUND":
-                return ModelNotFound(
-                    f"{where} does not serve model {spec.name!r}", metadata={"model": spec.name}
+    async def _unload_everywhere(self, graph: ModelSpec) -> None:
+        self._ordered.discard(graph.name)
+        await self._forget(graph.name, graph.fingerprint)
+        orders = [endpoint.unload(graph, LOAD_SECONDS) for endpoint in self._endpoints]
+        for failure in await asyncio.gather(*orders, return_exceptions=True):
+            if failure is not None:
+                logger.warning(
+                    "model not unloaded", extra={"model": graph.name, "error": str(failure)}
                 )
-            case "DEADLINE_EXCEEDED":
-                return DeadlineExceeded(f"{where} gave no answer in time")
-            case "UNAVAILABLE" | "CANCELLED" | "UNKNOWN":
-                # Whoever answers next at this address may be another server.
-                self._verified.clear()
-                return InferenceUnavailable(f"{where} is away: {text}", retry_after=_RETRY_SECONDS)
-            case _:
-                return InferenceFailed(f"{where} failed on model {spec.name!r}: {text}")
+
+    async def _forget(self, name: str, fingerprint: str) -> None:
+        for circuit in self._circuits.pop((name, fingerprint), ()):
+            await circuit.close()
+
+    async def _any_ready(self, spec: ModelSpec) -> bool:
+        # A server that stands still takes seconds to be seen; the answer of another will do.
+        looks = {circuit.look() for circuit in self._of(spec)}
+        while looks:
+            done, looks = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+            if any(not look.cancelled() and look.result() for look in done):
+                return True
+        return False
+
+    def _of(self, spec: ModelSpec) -> list[Circuit]:
+        """The model's circuits, one for each server."""
+        key = spec.name, spec.fingerprint
+        if key not in self._circuits:
+            ordered = spec.name in self._ordered
+            self._circuits[key] = [
+                Circuit(endpoint, spec, ordered=ordered) for endpoint in self._endpoints
+            ]
+        return self._circuits[key]
 
 
-def _input(name: str, array: NDArray[np.int32]) -> Any:
-    tensor = triton.InferInput(name, array.shape, "INT32")
-    tensor.set_data_from_numpy(np.ascontiguousarray(array, np.int32))
-    return tensor
+def _graphs(spec: ModelSpec) -> list[ModelSpec]:
+    """The spec of each graph of a model."""
+    return [replace(spec, name=name) for name in spec.served_names]
 
 
-def _status(error: Exception) -> tuple[str, str]:
-    """The name of the gRPC status and the message."""
-    if isinstance(error, InferenceServerException):
-        return str(error.status() or "").removeprefix("StatusCode."), str(error.message())
-    code = getattr(error, "code", lambda: None)()
-    return getattr(code, "name", ""), str(error)
+def _usable(circuits: Sequence[Circuit]) -> set[int]:
+    """The positions of the servers that may be asked.
+
+    Raises:
+        SparsegateError: none may; the error is that of the server that may be back soonest.
+    """
+    usable = {at for at, circuit in enumerate(circuits) if circuit.breaker.closed}
+    if not usable:
+        raise _refusal(circuits)
+    return usable
+
+
+def _refusal(circuits: Sequence[Circuit]) -> SparsegateError:
+    """Why no server is asked. What may pass by itself is told before what somebody must mend."""
+    breakers = [circuit.breaker for circuit in circuits]
+    causes = [breaker.cause for breaker in breakers if breaker.cause is not None]
+    passing = [cause for cause in causes if isinstance(cause, InferenceUnavailable)]
+    cause = (passing or causes)[0]
+    retry_after = max(_SOONEST_RETRY, min(breaker.retry_after for breaker in breakers))
+    return type(cause)(cause.message, metadata=cause.metadata, retry_after=retry_after)
+
+
+def _pause(attempt: int) -> float:
+    """Seconds before a server that has just failed is asked again; no two callers wait alike."""
+    longest = min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
+    return random.uniform(longest / 2, longest)  # noqa: S311

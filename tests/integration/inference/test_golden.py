@@ -8,7 +8,7 @@ import pytest
 
 from sparsegate_server import settings
 from sparsegate_server.encoders.base import Encoding, Mode
-from sparsegate_server.encoders.registry import build_encoders
+from sparsegate_server.encoders.registry import EncoderBuilder
 from sparsegate_server.errors import BlankText
 from sparsegate_server.inference.factory import build_backend
 from sparsegate_server.models.repository import load_specs
@@ -22,7 +22,7 @@ async def test_the_golden_vectors_are_met(model_repository: Path, model: str, mo
     chosen = settings.load(models={"repository": model_repository, "names": [model]})
     specs = load_specs(model_repository, [model])
     backend = build_backend(chosen, specs)
-    encoder = build_encoders(specs, backend, chosen)[model]
+    encoder = EncoderBuilder(backend, chosen).build(specs[0])
     found = await encoder.encode([each.text for each in VECTORS], mode)
     await backend.close()
     for golden, result in zip(VECTORS, found, strict=True):

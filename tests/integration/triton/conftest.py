@@ -15,7 +15,7 @@ from sparsegate_server.models.spec import ModelSpec
 
 @pytest.fixture
 async def backend(server: TritonServer) -> AsyncIterator[TritonBackend]:
-    made = TritonBackend(server.url)
+    made = TritonBackend([server.url])
     yield made
     await made.close()
 
@@ -36,5 +36,5 @@ def chosen(server: TritonServer, model_repository: Path) -> settings.Settings:
     return settings.load(
         models={"repository": model_repository},
         inference={"backend": "triton"},
-        triton={"url": server.url},
+        triton={"urls": [server.url]},
     )

@@ -21,7 +21,7 @@ FREE_PORTS = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
 
 
 async def is_ready(url: str, spec: ModelSpec) -> bool:
-    backend = TritonBackend(url)
+    backend = TritonBackend([url])
     ready = await backend.ready(spec)
     await backend.close()
     return ready

@@ -10,12 +10,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 from sparsegate_server.encoders.base import EncodeTimings, Encoding, Mode
 from sparsegate_server.encoders.batching import pad
 from sparsegate_server.encoders.registry import build_encoder
-from sparsegate_server.errors import FingerprintMismatch, InferenceFailed, ModelNotFound
+from sparsegate_server.errors import (
+    DeadlineExceeded,
+    FingerprintMismatch,
+    InferenceFailed,
+    ModelNotFound,
+)
 from sparsegate_server.inference.base import TokenBatch
+from sparsegate_server.inference.failures import translate
 from sparsegate_server.inference.onnx import OnnxBackend
 from sparsegate_server.inference.triton import TritonBackend
 from sparsegate_server.inference.tritonserver import TritonServer
@@ -145,10 +152,39 @@ async def test_a_query_does_not_wait_behind_bulk(
     assert waited < (time.monotonic() - started) / 2
 
 
+async def test_a_request_may_bring_its_own_time_for_the_queue(
+    server: TritonServer, backend: TritonBackend, terms: ModelSpec
+) -> None:
+    """So that Triton drops what nobody waits for any more; the client itself would wait here."""
+    long = row(*range(2000, 2500), length=512)
+    batch = TokenBatch(np.repeat(long.input_ids, 8, 0), np.repeat(long.attention_mask, 8, 0))
+    busy = [asyncio.create_task(backend.infer(terms, batch)) for _ in range(6)]
+    await asyncio.sleep(0.1)
+    inputs = []
+    for name, array in (
+        ("input_ids", row(2000).input_ids),
+        ("attention_mask", row(2000).input_ids),
+    ):
+        tensor = triton.InferInput(name, array.shape, "INT32")
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+
+    def ask() -> None:
+        with triton.InferenceServerClient(server.url) as client:
+            client.infer(terms.name, inputs, timeout=1000)
+
+    with pytest.raises(InferenceServerException) as refused:
+        await asyncio.to_thread(ask)
+    found = translate(server.url, terms.name, "UNAVAILABLE", str(refused.value.message()))
+    assert refused.value.status() == "StatusCode.UNAVAILABLE"
+    assert isinstance(found, DeadlineExceeded)
+    await asyncio.gather(*busy)
+
+
 async def test_timings_are_told(chosen: Settings, terms: ModelSpec, backend: TritonBackend) -> None:
     timings = EncodeTimings()
     encoder = build_encoder(terms, chosen.models.repository / terms.name, backend, chosen)
-    await encoder.encode(["a movie about music"], Mode.QUERY, timings=timings, timeout=10)
+    await encoder.encode(["a movie about music"], Mode.QUERY, timings=timings)
     assert 0 < timings.infer < 10
     assert timings.batches == [1]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from sparsegate_server.encoders.batching import pad
+from sparsegate_server.encoders.sparsify import rows
 from sparsegate_server.inference.dummy import DummyBackend
-from sparsegate_server.models.spec import ModelIdentity, ModelSpec
+from sparsegate_server.models.spec import Activation, ModelIdentity, ModelSpec, Output, Pooling
 
 SPEC = ModelSpec("made-up", ModelIdentity("splade", "", "", vocabulary_size=100))
 BATCH = pad([np.array([5, 6, 7], np.int32), np.array([5], np.int32)], 16)
@@ -39,3 +40,27 @@ async def test_logits_have_the_shape_of_the_protocol() -> None:
     logits = (await DummyBackend().infer(replace(SPEC, output="logits"), BATCH))["logits"]
     assert logits.shape == (2, 16, 100)
     assert logits.dtype == np.float32
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+@pytest.mark.parametrize("activation", ["log1p", "log1p-twice"])
+async def test_every_kind_of_output_gives_the_same_vectors(
+    pooling: Pooling, activation: Activation
+) -> None:
+    identity = replace(
+        SPEC.identity, pooling=pooling, activation=activation, dropped_terms=(6,), threshold=0.2
+    )
+    spec = replace(SPEC, identity=identity, positions=True)
+    outputs: tuple[Output, ...] = ("terms", "pooled", "logits")
+    of_terms, of_pooled, of_logits = [
+        rows(each, await DummyBackend().infer(each, BATCH), BATCH.attention_mask)
+        for each in (replace(spec, output=output) for output in outputs)
+    ]
+    for one, other, third in zip(of_terms, of_pooled, of_logits, strict=True):
+        assert 6 not in one.vector.indices
+        for each in (other, third):
+            assert each.vector.indices.tolist() == one.vector.indices.tolist()
+            np.testing.assert_allclose(each.vector.values, one.vector.values, rtol=1e-5)
+            assert each.positions is not None
+            assert one.positions is not None
+            assert each.positions.tolist() == one.positions.tolist()

@@ -90,3 +90,44 @@ async def test_the_settings_choose_the_backend(model_repository: Path, name: str
     backend = build_backend(chosen, load_specs(model_repository, []))
     assert backend.name == name
     await backend.close()
+
+
+async def test_a_model_is_loaded_and_unloaded(model_repository: Path, spec: ModelSpec) -> None:
+    backend = OnnxBackend(model_repository, [])
+    assert not await backend.ready(spec)
+    await backend.load(spec)
+    assert await backend.ready(spec)
+    assert await backend.infer(spec, batch())
+    await backend.unload(spec)
+    await backend.unload(spec)
+    with pytest.raises(ModelNotFound):
+        await backend.infer(spec, batch())
+    await backend.close()
+    with pytest.raises(InferenceUnavailable):
+        await backend.load(spec)
+
+
+async def test_a_successor_keeps_what_it_shares(model_repository: Path, spec: ModelSpec) -> None:
+    backend = OnnxBackend(model_repository, [spec])
+    first = await backend.infer(spec, batch())
+    again = replace(spec, description="the same in other words")
+    other = replace(spec, identity=replace(spec.identity, max_terms=8))
+    await backend.load(again)
+    await backend.unload(spec, successor=again)
+    assert np.array_equal((await backend.infer(again, batch()))["values"], first["values"])
+    await backend.load(other)
+    assert await backend.ready(again)
+    await backend.unload(again, successor=other)
+    assert not await backend.ready(again)
+    assert await backend.ready(other)
+    await backend.close()
+
+
+async def test_a_graph_that_cannot_be_loaded_changes_nothing(
+    model_repository: Path, spec: ModelSpec
+) -> None:
+    backend = OnnxBackend(model_repository, [spec])
+    with pytest.raises(ModelSourceError):
+        await backend.load(replace(spec, name="nothing"))
+    assert await backend.infer(spec, batch())
+    await backend.close()

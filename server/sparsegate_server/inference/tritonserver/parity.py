@@ -85,8 +85,8 @@ def _difference(
 
 def _dense(spec: ModelSpec, outputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float64]:
     """Outputs as numbers that can be subtracted: terms become float64 [batch, vocabulary]."""
-    if spec.output == "logits":
-        return np.asarray(outputs["logits"], np.float64)
+    if spec.output != "terms":
+        return np.asarray(outputs[spec.output], np.float64)
     values = np.asarray(outputs["values"], np.float64)
     dense = np.zeros((len(values), spec.identity.vocabulary_size))
     np.put_along_axis(dense, np.asarray(outputs["indices"], np.int64), values, axis=1)

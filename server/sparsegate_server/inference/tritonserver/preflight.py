@@ -22,7 +22,7 @@ _PYTHONS = ((3, 11), (3, 12))
 """Those that we support and that numpy below 2 has wheels for."""
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 _MEGABYTE = 2**20
-_ROOM = {"terms": 16 * _MEGABYTE, "logits": 640 * _MEGABYTE}
+_ROOM = {"terms": 16 * _MEGABYTE, "pooled": 64 * _MEGABYTE, "logits": 640 * _MEGABYTE}
 """Shared memory of one model. Each of its two processes grows to the largest batch that moved: for
 raw logits, two blocks of 128 MB, the most that the encoder asks for, while one reply leaves as the
 next one comes."""
@@ -102,9 +102,19 @@ def check_bash() -> str:
     return found
 
 
+def check_backends(specs: Sequence[ModelSpec]) -> None:
+    """Raises TritonPreflightError when a model wants a backend that the wheel does not have."""
+    for spec in specs:
+        if spec.backend != "python":
+            raise TritonPreflightError(
+                f"model {spec.name!r} wants Triton's {spec.backend} backend, which the packaged "
+                "server lacks: run NVIDIA's image, or export the model with --backend python"
+            )
+
+
 def check_shared_memory(specs: Sequence[ModelSpec]) -> str:
     """Raises TritonPreflightError when /dev/shm cannot hold what these models will need."""
-    needed = sum(_ROOM[spec.output] for spec in specs)
+    needed = sum(_ROOM[spec.output] * len(spec.served_names) for spec in specs)
     if not os.access(_SHARED_MEMORY, os.W_OK | os.X_OK):
         raise TritonPreflightError(f"{_SHARED_MEMORY} is missing or not writable")
     free = shutil.disk_usage(_SHARED_MEMORY).free

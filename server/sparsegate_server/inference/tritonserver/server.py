@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -97,6 +97,7 @@ class TritonServer:
         """Returns when the server is ready and has been seen to compute what it should."""
         specs = load_specs(self._repository, self._names)
         preflight.check_machine()
+        preflight.check_backends(specs)
         preflight.check_shared_memory(specs)
         env = install(self._report)
         preflight.check_environment(env)
@@ -105,11 +106,12 @@ class TritonServer:
         preflight.check_ports([self.ports.http, self.ports.grpc, self.ports.metrics])
         self._report("Starting Triton")
         try:
-            self._launch(env, [spec.name for spec in specs])
+            graphs = [replace(spec, name=name) for spec in specs for name in spec.served_names]
+            self._launch(env, [graph.name for graph in graphs])
             self._wait_until_ready()
             self._report("Comparing Triton's answers with this process")
-            for spec in specs:
-                check_parity(self.url, self._repository, spec)
+            for graph in graphs:
+                check_parity(self.url, self._repository, graph)
         except BaseException:
             self.stop()
             raise
@@ -168,6 +170,8 @@ class TritonServer:
             f"--http-port={self.ports.http}",
             f"--grpc-port={self.ports.grpc}",
             f"--metrics-port={self.ports.metrics}",
+            # The gateway's keepalive pings come more often than is allowed by default.
+            "--grpc-http2-min-recv-ping-interval-without-data=5000",
             f"--exit-timeout-secs={DRAIN_SECONDS:.0f}",
             "--disable-auto-complete-config",
             "--allow-gpu-metrics=false",
