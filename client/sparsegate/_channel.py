@@ -29,8 +29,9 @@ _SERVICE_CONFIG = {
 
 
 def channel_options(extra: Options) -> Options:
-    """Options of every channel; `extra` come last, so that they win."""
+    """Options of every channel; of two with one name gRPC takes the first, so that `extra` win."""
     return [
+        *extra,
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.enable_retries", 1),
@@ -40,5 +41,4 @@ def channel_options(extra: Options) -> Options:
         # The default first waits a second before it connects again, longer than the first retries.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 5000),
-        *extra,
     ]

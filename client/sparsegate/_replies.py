@@ -10,24 +10,30 @@ from sparsegate._messages import read_document, read_id, read_vector
 from sparsegate._payload import read_payload
 from sparsegate._status import error_from_status
 from sparsegate.errors import SparsegateError
-from sparsegate.results import (
+from sparsegate.explanation import (
     Bar,
+    Explanation,
+    SourceState,
+    SourceToken,
+    TermContribution,
+    TermGap,
+)
+from sparsegate.results import (
     DeleteResult,
     EncodedQuery,
     EncodeResult,
     Encoding,
-    Explanation,
     GetResult,
     Hit,
+    LoadResult,
     PayloadResult,
     ScrollPage,
     SearchBatchResult,
     SearchResult,
-    TermContribution,
-    TermGap,
     Token,
     TokenizedText,
     TokenizeResult,
+    UnloadResult,
     UpsertResult,
 )
 from sparsegate.types import (
@@ -36,7 +42,10 @@ from sparsegate.types import (
     Collection,
     EffortPoint,
     FieldKind,
+    LoadOutcome,
     Model,
+    ModelExecution,
+    ModelIdentity,
     PayloadIndex,
     Snapshot,
     Timings,
@@ -69,6 +78,7 @@ def encode(reply: encode_pb2.EncodeResponse) -> EncodeResult:
         model=reply.model,
         fingerprint=reply.fingerprint,
         timings=timings(reply.timings),
+        execution=_execution(reply),
     )
 
 
@@ -119,6 +129,8 @@ def collection(message: collection_pb2.Collection) -> Collection:
         payload_indexes=tuple(map(_payload_index, message.payload_indexes)),
         aliases=tuple(message.aliases),
         calibration=calibration(message.calibration) if message.HasField("calibration") else None,
+        identity=_identity(message),
+        execution=_execution(message),
     )
 
 
@@ -174,6 +186,8 @@ def upsert(reply: document_pb2.UpsertResponse) -> UpsertResult:
         capped=tuple(at for at, r in results if r.capped),
         timings=timings(reply.timings),
         repeated=reply.repeated,
+        fingerprint=reply.fingerprint,
+        execution=_execution(reply),
     )
 
 
@@ -222,6 +236,7 @@ def search(reply: search_pb2.SearchResponse) -> SearchResult:
         missed_score=reply.missed_score if reply.HasField("missed_score") else None,
         blocks_skipped=reply.blocks_skipped,
         effort=reply.effort,
+        execution=_execution(reply),
     )
 
 
@@ -267,6 +282,35 @@ def explain(reply: search_pb2.ExplainResponse) -> Explanation:
         gap=reply.gap if reply.HasField("gap") else None,
         closing=tuple(map(_term_gap, reply.closing)),
         unindexed=tuple(reply.unindexed),
+        execution=_execution(reply),
+        query_sources=_source_state(reply.query_sources),
+        document_sources=_source_state(reply.document_sources),
+    )
+
+
+def _source_state(number: int) -> SourceState | None:
+    """None where the gateway does not tell."""
+    states: tuple[SourceState, ...] = get_args(SourceState)
+    return states[number - 1] if 0 < number <= len(states) else None
+
+
+def _query_source(message: search_pb2.TermContribution | search_pb2.TermGap) -> SourceToken | None:
+    return _source(message.query_source) if message.HasField("query_source") else None
+
+
+def _document_source(
+    message: search_pb2.TermContribution | search_pb2.TermGap,
+) -> SourceToken | None:
+    return _source(message.document_source) if message.HasField("document_source") else None
+
+
+def _source(message: search_pb2.SourceToken) -> SourceToken:
+    return SourceToken(
+        position=message.position,
+        text=message.text,
+        start=message.start,
+        end=message.end,
+        word=message.word,
     )
 
 
@@ -278,6 +322,8 @@ def _term_gap(message: search_pb2.TermGap) -> TermGap:
         document_weight=message.document_weight,
         bar_weight=message.bar_weight,
         difference=message.difference,
+        query_source=_query_source(message),
+        document_source=_document_source(message),
     )
 
 
@@ -291,9 +337,25 @@ def _contributions(
             query_weight=message.query_weight,
             document_weight=message.document_weight,
             contribution=message.contribution,
+            query_source=_query_source(message),
+            document_source=_document_source(message),
         )
         for message in messages
     )
+
+
+def loaded(reply: model_pb2.LoadModelResponse) -> LoadResult:
+    outcomes: tuple[LoadOutcome, ...] = get_args(LoadOutcome)
+    return LoadResult(
+        model=model(reply.model),
+        outcome=outcomes[reply.outcome - 1],
+        collections=tuple(reply.collections),
+        collection_count=reply.collection_count,
+    )
+
+
+def unloaded(reply: model_pb2.UnloadModelResponse) -> UnloadResult:
+    return UnloadResult(tuple(reply.collections), reply.collection_count)
 
 
 def model(message: model_pb2.Model) -> Model:
@@ -311,4 +373,44 @@ def model(message: model_pb2.Model) -> Model:
         output=message.output,
         backend=message.backend,
         ready=message.ready,
+        identity=_identity(message),
+        positions=message.positions,
+        triton_backend=message.triton_backend,
+        device=message.device,
+        query_source=message.query_source,
     )
+
+
+def _identity(message: model_pb2.Model | collection_pb2.Collection) -> ModelIdentity | None:
+    """None where the gateway does not tell."""
+    if not message.HasField("identity"):
+        return None
+    identity = message.identity
+    return ModelIdentity(
+        family=identity.family,
+        queries=identity.queries,
+        weights_sha256=identity.weights_sha256,
+        query_weights_sha256=identity.query_weights_sha256,
+        idf_sha256=identity.idf_sha256,
+        tokenizer_sha256=identity.tokenizer_sha256,
+        vocabulary_size=identity.vocabulary_size,
+        pooling=identity.pooling,
+        activation=identity.activation,
+        max_length=identity.max_length,
+        max_terms=identity.max_terms,
+        threshold=identity.threshold,
+        dropped_terms=tuple(identity.dropped_terms),
+    )
+
+
+def _execution(
+    message: collection_pb2.Collection
+    | document_pb2.UpsertResponse
+    | encode_pb2.EncodeResponse
+    | search_pb2.ExplainResponse
+    | search_pb2.SearchResponse,
+) -> ModelExecution | None:
+    """None where the gateway does not tell."""
+    if not message.HasField("execution"):
+        return None
+    return ModelExecution(message.execution.precision, message.execution.backend)

@@ -107,7 +107,12 @@ class AlreadyExists(SparsegateError):
 
 
 class FailedPrecondition(SparsegateError):
-    """The state of the service forbids it."""
+    """The state of the service forbids it.
+
+    Where the reason is `FINGERPRINT_MISMATCH`, `metadata` has the fingerprints of both models as
+    `given` and `expected`, and where the gateway knows both, as `differs` a JSON list with `field`,
+    `given` and `expected` of all that is not the same.
+    """
 
     code = grpc.StatusCode.FAILED_PRECONDITION
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sparsegate.errors import SparsegateError
-from sparsegate.types import Batch, Document, DocumentId, Payload, SparseVector, Timings
+from sparsegate.types import (
+    Batch,
+    Document,
+    DocumentId,
+    LoadOutcome,
+    Model,
+    ModelExecution,
+    Payload,
+    SparseVector,
+    Timings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +45,13 @@ class EncodeResult(Batch[Encoding]):
         model: name of the model.
         fingerprint: of the model's identity.
         timings: where the time went.
+        execution: how the model ran; None where the gateway is older.
     """
 
     model: str
     fingerprint: str
     timings: Timings
+    execution: ModelExecution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,38 @@ class TokenizeResult:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadResult:
+    """A model that is served now.
+
+    Attributes:
+        model: the model.
+        outcome: what there was to do: `loaded`, `replaced` (another of that name, or the same from
+            other files), or `unchanged`.
+        collections: the first collections, by name, whose vectors another model of that name made,
+            and which refuse texts therefore.
+        collection_count: how many such collections there are.
+    """
+
+    model: Model
+    outcome: LoadOutcome
+    collections: tuple[str, ...] = ()
+    collection_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadResult:
+    """A model is served no more.
+
+    Attributes:
+        collections: its first collections, by name: their texts cannot be encoded until it is back.
+        collection_count: how many collections it has.
+    """
+
+    collections: tuple[str, ...] = ()
+    collection_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class UpsertResult:
     """What became of the documents of one upsert.
 
@@ -87,6 +131,8 @@ class UpsertResult:
         capped: positions of documents that lost terms to the model's greatest number.
         timings: where the time went.
         repeated: whether they were applied before, under the same request id, and not again now.
+        fingerprint: of the identity of the collection's model.
+        execution: how the model ran; None where every document came with a vector.
     """
 
     errors: dict[int, SparsegateError]
@@ -96,6 +142,8 @@ class UpsertResult:
     capped: tuple[int, ...]
     timings: Timings
     repeated: bool = False
+    fingerprint: str = ""
+    execution: ModelExecution | None = None
 
     def raise_for_errors(self) -> UpsertResult:
         """Itself, when every document was applied.
@@ -238,6 +286,7 @@ class SearchResult:
         missed_score: where it is approximate, no missed document scores above it.
         blocks_skipped: blocks of documents that were passed over without reading their weights.
         effort: that was made; 1 is exact.
+        execution: how the model ran that encoded the query; None where it came as a vector.
     """
 
     hits: tuple[Hit, ...]
@@ -253,6 +302,7 @@ class SearchResult:
     missed_score: float | None = None
     blocks_skipped: int = 0
     effort: float = 1.0
+    execution: ModelExecution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,97 +310,3 @@ class SearchBatchResult(Batch[SearchResult]):
     """The results of many searches, and where the time of the whole batch went."""
 
     timings: Timings
-
-
-@dataclass(frozen=True, slots=True)
-class TermContribution:
-    """What one term brings to a score.
-
-    Attributes:
-        term_id: the term.
-        term: the vocabulary's string for it.
-        query_weight: its weight in the query.
-        document_weight: its weight in the document; zero where the document lacks it.
-        contribution: the product of the two.
-    """
-
-    term_id: int
-    term: str
-    query_weight: float
-    document_weight: float
-    contribution: float
-
-
-@dataclass(frozen=True, slots=True)
-class TermGap:
-    """How one term sets a document back behind another.
-
-    Attributes:
-        term_id: the term.
-        term: the vocabulary's string for it.
-        query_weight: its weight in the query.
-        document_weight: its weight in the document; zero where the document lacks it.
-        bar_weight: its weight in the other; zero where that lacks it.
-        difference: query_weight × (bar_weight - document_weight).
-    """
-
-    term_id: int
-    term: str
-    query_weight: float
-    document_weight: float
-    bar_weight: float
-    difference: float
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """The last hit of a search, which a document must pass to be returned."""
-
-    id: DocumentId
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A score, term by term, and where it stands in the search.
-
-    Attributes:
-        id: the document.
-        score: its score, the same as a search returns. Zero where no term is shared.
-        matched: whether the document shares a term with the query, and so can be found by it.
-        terms: shared terms, by descending contribution.
-        missing: the query's terms that the document lacks, by descending query weight.
-        fingerprint: of the model's identity.
-        truncated: whether the query was longer than the model takes.
-        capped: whether query terms were dropped because the model's greatest number was reached.
-        sequence: number of the last write that the explanation shows.
-        timings: where the time went.
-        rank: its place, from 1, among all documents that match and pass; None if it is not one.
-        returned: whether the search returns it.
-        dropped_by: the clause that drops it, as in `filter.must[1]` or `must_contain[0]`, or "".
-        below_threshold: whether the threshold drops it.
-        bar: the last hit that the search returns, if there is any.
-        gap: by how much its score is below the bar's; None where it is returned, or not below.
-        closing: the smallest set of terms, the greatest difference first, that would close the gap
-            if the document had the bar's weights there.
-        unindexed: fields of the filter that no index covers.
-    """
-
-    id: DocumentId
-    score: float
-    matched: bool
-    terms: tuple[TermContribution, ...]
-    missing: tuple[TermContribution, ...]
-    fingerprint: str
-    truncated: bool
-    capped: bool
-    sequence: int
-    timings: Timings
-    rank: int | None = None
-    returned: bool = False
-    dropped_by: str = ""
-    below_threshold: bool = False
-    bar: Bar | None = None
-    gap: float | None = None
-    closing: tuple[TermGap, ...] = ()
-    unindexed: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ mappings of them. Tuples come back as lists."""
 EncodeMode: TypeAlias = Literal["query", "document"]
 OnTruncation: TypeAlias = Literal["flag", "error"]
 FieldKind: TypeAlias = Literal["keyword", "number", "bool", "datetime", "text"]
+LoadOutcome: TypeAlias = Literal["loaded", "replaced", "unchanged"]
 PayloadMode: TypeAlias = Literal["merge", "replace"]
 
 Item = TypeVar("Item")
@@ -219,6 +220,55 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """All that a vector's values depend on. Two models with equal identities make the same vectors.
+
+    Attributes:
+        family: how text becomes weighted terms: `splade`, `splade-doc`, ….
+        queries: what encodes a query: `documents`, the documents' own graph; `graph`, one of its
+            own; or `tokens`, a weight for each of its tokens, without a graph.
+        weights_sha256: of the checkpoint's weights, in hex.
+        query_weights_sha256: of the queries' own checkpoint, or "".
+        idf_sha256: of the weights that a query's tokens have, or "".
+        tokenizer_sha256: of the tokenizer.
+        vocabulary_size: number of terms.
+        pooling: how the positions of a text are joined: `max` or `sum`.
+        activation: what makes a weight of a logit: `log1p` or `log1p-twice`.
+        max_length: greatest number of tokens of a text, special tokens included.
+        max_terms: greatest number of terms of a vector.
+        threshold: weights at or below it are dropped.
+        dropped_terms: terms that no vector has, ascending.
+    """
+
+    family: str
+    queries: str
+    weights_sha256: str
+    query_weights_sha256: str
+    idf_sha256: str
+    tokenizer_sha256: str
+    vocabulary_size: int
+    pooling: str
+    activation: str
+    max_length: int
+    max_terms: int
+    threshold: float
+    dropped_terms: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelExecution:
+    """How a model runs, which is no part of its identity.
+
+    Attributes:
+        precision: `fp32`, `fp16` or `int8`.
+        backend: where its graph runs: `triton`, `onnx` or `dummy`.
+    """
+
+    precision: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of documents under one model.
 
@@ -242,6 +292,8 @@ class Collection:
         payload_indexes: declared indexes of payload fields.
         aliases: other names that point to it.
         calibration: how much effort a recall takes, where that was measured.
+        identity: of its model; None where an older gateway made the collection.
+        execution: how that model ran when the collection was created; None likewise.
     """
 
     name: str
@@ -263,6 +315,8 @@ class Collection:
     payload_indexes: tuple[PayloadIndex, ...] = ()
     aliases: tuple[str, ...] = ()
     calibration: Calibration | None = None
+    identity: ModelIdentity | None = None
+    execution: ModelExecution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,9 +357,15 @@ class Model:
         max_terms: greatest number of terms of a vector.
         fingerprint: models with one fingerprint make the same vectors.
         precision: numeric precision that it runs in.
-        output: what its graph returns: `terms` or `logits`.
+        output: what its graph returns: `terms`, `pooled` or `logits`.
         backend: where its graph runs: `triton`, `onnx` or `dummy`.
         ready: whether it can encode now.
+        identity: what the fingerprint is of; None where the gateway is older.
+        positions: whether it tells the token that caused each term.
+        triton_backend: what runs its graph inside Triton: `python`, `onnxruntime`, `tensorrt` or
+            `torch`.
+        device: where Triton runs it: `cpu` or `gpu`.
+        query_source: where the checkpoint of its queries came from, or "".
     """
 
     name: str
@@ -321,3 +381,8 @@ class Model:
     output: str
     backend: str
     ready: bool
+    identity: ModelIdentity | None = None
+    positions: bool = False
+    triton_backend: str = ""
+    device: str = ""
+    query_source: str = ""

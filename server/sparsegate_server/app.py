@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 
 from sparsegate_server.backends.embedded import EmbeddedBackend
-from sparsegate_server.encoders.registry import build_encoders
+from sparsegate_server.encoders.registry import EncoderBuilder
 from sparsegate_server.inference.factory import build_backend
 from sparsegate_server.models.repository import load_specs
 from sparsegate_server.rpc import archives
@@ -25,6 +25,7 @@ from sparsegate_server.rpc.server import RpcServer
 from sparsegate_server.search.collections import CollectionPlan
 from sparsegate_server.search.encode import EncodePlan
 from sparsegate_server.search.ingest import IngestPlan
+from sparsegate_server.search.loading import ModelPlan
 from sparsegate_server.search.models import ServedModels
 from sparsegate_server.search.query import QueryPlan
 from sparsegate_server.settings import Settings
@@ -33,7 +34,7 @@ from sparsegate_server.telemetry.metrics import Metrics, MetricsServer
 
 logger = logging.getLogger(__name__)
 
-READY_POLL_SECONDS = 2.0
+READY_POLL_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
 
 
@@ -55,15 +56,19 @@ class Gateway:
         self.port = 0
         self.metrics_port = -1
         self.metrics = Metrics()
-        self._specs = load_specs(settings.models.repository, settings.models.names)
-        self._inference = build_backend(settings, self._specs)
+        specs = load_specs(settings.models.repository, settings.models.names)
+        self._inference = build_backend(settings, specs)
         self._index = EmbeddedBackend(
             settings.index,
             most_snapshot_bytes=settings.limits.max_snapshot_bytes,
             most_payload_bytes=settings.limits.max_payload_bytes,
         )
-        encoders = build_encoders(self._specs, self._inference, settings)
+        builder = EncoderBuilder(self._inference, settings, self.metrics)
+        encoders = {spec.name: builder.build(spec) for spec in specs}
         self._models = ServedModels(encoders, self._inference)
+        self._model_plan = ModelPlan(
+            self._models, self._index, settings.models.repository, builder.build
+        )
         self._draining = asyncio.Event()
         self._incoming = settings.index.folder / "incoming"
         self._rpc = self._build_rpc()
@@ -81,13 +86,13 @@ class Gateway:
             collections=CollectionServicer(collections, backend, limits, self._incoming),
             documents=DocumentServicer(ingest, collections, backend, limits, self._draining),
             search=SearchServicer(QueryPlan(models, backend, encode, self.metrics), limits),
-            models=ModelServicer(models),
+            models=ModelServicer(models, self._model_plan),
             largest_message=limits.max_message_bytes,
         )
 
     async def start(self) -> None:
-        """Warms the kernels up, opens the collections, listens, and reports itself healthy once its
-        models can encode.
+        """Warms the kernels up, opens the collections, listens, and reports itself healthy once a
+        model can encode; see `RpcServer.set_encoding`.
 
         Raises:
             FailedPrecondition: the address, the metrics port or the data folder cannot be had.
@@ -105,7 +110,7 @@ class Gateway:
             )
             self.metrics_port = self._metrics_server.port
         ready = await self._models_ready()
-        await self._rpc.set_serving(serving=ready)
+        await self._rpc.set_encoding(ready)
         self._watch = asyncio.create_task(self._watch_models(ready))
         logger.info(
             "listening",
@@ -116,7 +121,7 @@ class Gateway:
                 "inference": self._inference.name,
                 "data": str(self._settings.index.folder),
                 "unreadable_collections": self._index.problems(),
-                "models": [spec.name for spec in self._specs],
+                "models": [encoder.spec.name for encoder in self._models.all()],
                 "ready": ready,
             },
         )
@@ -133,13 +138,17 @@ class Gateway:
         await self._rpc.stop(self._settings.server.drain_seconds)
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.close)
+        await self._model_plan.close()
         await self._inference.close()
         await self._index.close()
         if self._watch is not None:
             logger.info("stopped")
 
     async def _models_ready(self) -> bool:
-        return all([await self._inference.ready(spec) for spec in self._specs])
+        """Whether any model can encode. One that cannot must not take the others out of service;
+        ModelService says it of each."""
+        served = [encoder.spec for encoder in self._models.all()]
+        return any(await asyncio.gather(*map(self._inference.ready, served)))
 
     async def _watch_models(self, ready: bool) -> None:
         """Health follows the inference backend, without a restart in either direction; the metric
@@ -150,8 +159,8 @@ class Gateway:
             now = await self._models_ready()
             if now != ready:
                 ready = now
-                await self._rpc.set_serving(serving=ready)
-                logger.warning("health changed", extra={"serving": ready})
+                await self._rpc.set_encoding(ready)
+                logger.warning("health changed", extra={"encoding": ready})
 
 
 def run(settings: Settings) -> None:

@@ -21,6 +21,7 @@
     ├── FailedPrecondition       the state of the service forbids it
     │   ├── FingerprintMismatch      a vector, or a collection, made by another model
     │   ├── ModelSourceError         a model's files are missing, altered or not understood
+    │   ├── ModelLoadFailed          the server that runs models did not load one
     │   ├── UnindexedFilter          a filter would read too many documents: create an index
     │   ├── NotCalibrated            a target recall, but nobody measured what effort it takes
     │   ├── DataFolderLocked         another process has the data folder open
@@ -175,6 +176,10 @@ class FingerprintMismatch(FailedPrecondition):
 
 class ModelSourceError(FailedPrecondition):
     reason = "MODEL_SOURCE"
+
+
+class ModelLoadFailed(FailedPrecondition):
+    reason = "MODEL_LOAD_FAILED"
 
 
 class TritonPreflightError(FailedPrecondition):

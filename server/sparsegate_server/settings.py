@@ -1,17 +1,18 @@
 """Every setting of the gateway, typed; `settings.toml` beside this file explains the defaults.
 
 Sources, the strongest first: command-line options, environment variables
-(`SPARSEGATE_TRITON__URL=...`: two underscores go one level down), the file that
+(`SPARSEGATE_SERVER__PORT=...`: two underscores go one level down), the file that
 `SPARSEGATE_SETTINGS` or `--settings` names, the defaults.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -51,13 +52,26 @@ class Inference(_Section):
     backend: Literal["onnx", "triton", "dummy"] = "onnx"
     threads: int = Field(0, ge=0)
     max_batch_size: int = Field(32, ge=1, le=256)
+    max_batch_tokens: int = Field(0, ge=0)
     max_concurrent_batches: int = Field(0, ge=0)
-    max_waiting_batches: int = Field(1024, ge=1)
+    max_waiting_tokens: int = Field(1_048_576, ge=1)
+    query_cache_bytes: int = Field(33_554_432, ge=0)
 
 
 class Triton(_Section):
-    url: str = "127.0.0.1:8001"
+    urls: list[str] = Field(["127.0.0.1:8001"], min_length=1)
     timeout_seconds: float = Field(30.0, gt=0)
+    max_attempts: int = Field(4, ge=1)
+
+    @field_validator("urls")
+    @classmethod
+    def _host_and_port(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            if not re.fullmatch(r"(?!https?://|grpc://).+:\d+", url):
+                raise ValueError(f"{url!r} is not host:port of a gRPC endpoint, as in triton:8001")
+        if len(set(urls)) != len(urls):
+            raise ValueError("a server is named twice")
+        return urls
 
 
 class Index(_Section):

@@ -340,3 +340,22 @@ def test_a_copy_under_another_model_is_encoded_anew(run: Run, two_models: str) -
     partly = run(*words, "--switch-alias", "live", *there, code=1)
     assert "1 copied to partly, 1 refused" in partly.stdout
     assert read(run("collections", "get", "live", "--json", *there))["name"] == "wide"
+
+
+def test_models_come_and_go(run: Run, two_models: str) -> None:
+    there = ("--address", two_models)
+    run("collections", "create", "slim", "--model", "narrow", *there)
+    gone = run("models", "unload", "narrow", *there)
+    assert "narrow is served no more." in gone.stdout
+    assert "texts of the collection slim cannot be encoded until narrow is load" in gone.stderr
+    assert "narrow" not in run("models", "list", *there).stdout
+    again = run("models", "unload", "narrow", *there, code=1)
+    assert "models load narrow" in again.stderr
+    loaded = run("models", "load", "narrow", *there)
+    assert "narrow is served." in loaded.stdout
+    assert loaded.stderr == ""
+    result = read(run("models", "load", "narrow", "--json", *there))
+    assert (result["outcome"], result["collections"]) == ("unchanged", [])
+    assert result["model"] == read(run("models", "get", "narrow", "--json", *there))
+    assert "model list" in run("models", "load", "nothing", *there, code=1).stderr
+    assert read(run("models", "unload", "narrow", "--json", *there))["collection_count"] == 1

@@ -45,6 +45,11 @@ def test_options_beat_variables_beat_the_file(
         ("[server]\nprot = 1", "server.prot"),
         ("[sever]\nport = 1", "sever"),
         ('[inference]\nbackend = "cuda"', "inference.backend"),
+        ("[triton]\nurls = []", "triton.urls"),
+        ('[triton]\nurls = ["triton"]', "triton.urls"),
+        ('[triton]\nurls = ["http://triton:8001"]', "triton.urls"),
+        ('[triton]\nurls = ["triton:8001", "triton:8001"]', "triton.urls"),
+        ('[triton]\nurl = "triton:8001"', "triton.url"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, field: str) -> None:

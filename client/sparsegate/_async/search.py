@@ -8,7 +8,8 @@ from typing import Unpack
 from sparsegate import _replies, _requests
 from sparsegate._async.connection import Connection, patient
 from sparsegate._filters import FilterLike
-from sparsegate.results import Explanation, SearchBatchResult, SearchResult
+from sparsegate.explanation import Explanation
+from sparsegate.results import SearchBatchResult, SearchResult
 from sparsegate.types import (
     Calibration,
     CallOptions,

@@ -12,9 +12,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from sparsegate.cli.identity import identity_words, model_facts
 from sparsegate.cli.ids import format_id
 from sparsegate.cli.output import cell, plain
-from sparsegate.results import EncodedQuery, Encoding, Explanation, Hit, SearchResult, TokenizedText
+from sparsegate.results import EncodedQuery, Encoding, Hit, SearchResult, TokenizedText
 from sparsegate.types import (
     Alias,
     Calibration,
@@ -43,7 +44,7 @@ def search_table(
         title: above the table.
         offset: hits that were passed over.
     """
-    table = _table(title)
+    table = make_table(title)
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right")
     table.add_column("id")
@@ -61,7 +62,7 @@ def expansion_table(
     query: EncodedQuery | Encoding, limit: int | None = None, *, title: str | None = None
 ) -> Table:
     """Terms by descending weight, the greatest `limit` of them."""
-    table = _table(title)
+    table = make_table(title)
     table.add_column("term")
     table.add_column("term id", justify="right")
     table.add_column("weight", justify="right")
@@ -74,81 +75,12 @@ def expansion_table(
     greatest = rows[0][0] if rows else 1.0
     for weight, term_id, term in rows[:limit]:
         table.add_row(cell(term), str(term_id), f"{weight:.4f}", _bar(weight / greatest))
-    _tell_rest(table, len(rows), limit)
-    return table
-
-
-def explanation_table(
-    explanation: Explanation, limit: int | None = None, *, title: str | None = None
-) -> Table:
-    """Query weight × document weight = contribution, term by term, and their sum, the score.
-
-    Args:
-        explanation: of one document.
-        limit: greatest number of terms to show; the sum is always of all.
-        title: above the table.
-    """
-    table = _table(title, show_footer=True)
-    table.add_column("term", "sum, the score" if explanation.matched else "no shared term")
-    table.add_column("query", justify="right")
-    table.add_column("")
-    table.add_column("document", justify="right")
-    table.add_column("")
-    table.add_column("contribution", f"{explanation.score:.4f}", justify="right")
-    for term in explanation.terms[:limit]:
-        table.add_row(
-            cell(term.term),
-            f"{term.query_weight:.4f}",
-            "×",
-            f"{term.document_weight:.4f}",
-            "=",
-            f"{term.contribution:.4f}",
-        )
-    _tell_rest(table, len(explanation.terms), limit)
-    return table
-
-
-def missing_terms(explanation: Explanation, limit: int = 10) -> Text:
-    """The query's terms that the document lacks, in one line."""
-    if not explanation.missing:
-        return Text("The document has every term of the query.")
-    named = ", ".join(
-        f"{term.term} {term.query_weight:.2f}" for term in explanation.missing[:limit]
-    )
-    more = len(explanation.missing) - limit
-    return cell(f"Not in the document: {named}{f' and {more} more' if more > 0 else ''}.")
-
-
-def standing(explanation: Explanation) -> Text:
-    """Where the document stands in the search, in one line or two."""
-    lines = []
-    if explanation.rank is not None:
-        verb = "returned" if explanation.returned else "not returned"
-        lines.append(f"Rank {explanation.rank}, {verb}.")
-    if explanation.dropped_by:
-        lines.append(f"Dropped by {explanation.dropped_by}.")
-    if explanation.below_threshold:
-        lines.append("Its score is below the threshold.")
-    if explanation.bar is not None and explanation.gap is not None:
-        bar = f"the last hit, {format_id(explanation.bar.id)} ({explanation.bar.score:.4f})"
-        lines.append(f"{explanation.gap:.4f} below {bar}.")
-    return cell(" ".join(lines))
-
-
-def closing_table(explanation: Explanation, *, title: str | None = None) -> Table:
-    """The terms that would close the gap to the last hit."""
-    table = _table(title)
-    table.add_column("term")
-    for heading in ("query", "document", "last hit", "difference"):
-        table.add_column(heading, justify="right")
-    for term in explanation.closing:
-        weights = (term.query_weight, term.document_weight, term.bar_weight, term.difference)
-        table.add_row(cell(term.term), *(f"{weight:.4f}" for weight in weights))
+    tell_rest(table, len(rows), limit)
     return table
 
 
 def tokens_table(text: TokenizedText, *, title: str | None = None) -> Table:
-    table = _table(title)
+    table = make_table(title)
     for heading in ("token", "token id", "start", "end"):
         table.add_column(heading, justify="left" if heading == "token" else "right")
     for token in text.tokens:
@@ -159,7 +91,7 @@ def tokens_table(text: TokenizedText, *, title: str | None = None) -> Table:
 
 
 def collections_table(collections: Iterable[Collection]) -> Table:
-    table = _table()
+    table = make_table()
     table.add_column("collection")
     table.add_column("model")
     for heading in ("documents", "shards", "sequence"):
@@ -188,12 +120,15 @@ def collection_table(collection: Collection) -> Table:
     if measured := collection.calibration:
         sample = f"{measured.queries:,} queries, {measured.limit} hits each"
         facts["calibration"] = f"{sample}, {measured.documents:,} documents then"
+    facts["identity"] = identity_words(collection.identity)
+    ran = collection.execution
+    facts["execution"] = f"{ran.precision} on {ran.backend}, when it was created" if ran else ""
     return facts_table(facts)
 
 
 def calibration_table(calibration: Calibration) -> Table:
     """What each effort found and cost."""
-    table = _table()
+    table = make_table()
     headings = ("effort", f"recall@{calibration.limit}", "at least", "postings", "ms")
     for heading in headings:
         table.add_column(heading, justify="right")
@@ -222,7 +157,7 @@ def targets_met(calibration: Calibration) -> Text:
 
 
 def aliases_table(aliases: Iterable[Alias]) -> Table:
-    table = _table()
+    table = make_table()
     table.add_column("alias")
     table.add_column("collection")
     for item in aliases:
@@ -231,7 +166,7 @@ def aliases_table(aliases: Iterable[Alias]) -> Table:
 
 
 def indexes_table(indexes: Iterable[PayloadIndex]) -> Table:
-    table = _table()
+    table = make_table()
     for heading in ("field", "kind", "ready"):
         table.add_column(heading)
     for item in indexes:
@@ -240,7 +175,7 @@ def indexes_table(indexes: Iterable[PayloadIndex]) -> Table:
 
 
 def snapshots_table(snapshots: Iterable[Snapshot]) -> Table:
-    table = _table()
+    table = make_table()
     table.pad_edge = False
     # Its whole name is what other commands ask for; where it is too long, it alone is folded.
     table.add_column("snapshot", overflow="fold")
@@ -258,14 +193,15 @@ def snapshots_table(snapshots: Iterable[Snapshot]) -> Table:
 
 
 def models_table(models: Iterable[Model]) -> Table:
-    table = _table()
-    for heading in ("model", "family", "backend", "precision", "ready"):
+    table = make_table()
+    for heading in ("model", "family", "queries", "backend", "precision", "ready"):
         table.add_column(heading)
     table.add_column("max tokens", justify="right")
     for item in models:
         table.add_row(
             cell(item.name),
             cell(item.family),
+            cell(item.identity.queries if item.identity else ""),
             cell(item.backend),
             cell(item.precision),
             "yes" if item.ready else "no",
@@ -274,8 +210,13 @@ def models_table(models: Iterable[Model]) -> Table:
     return table
 
 
+def model_table(model: Model) -> Table:
+    """One model, field by field."""
+    return facts_table(model_facts(model))
+
+
 def documents_table(documents: Iterable[Document], *, with_vector: bool = False) -> Table:
-    table = _table()
+    table = make_table()
     for heading in ("id", "text", "payload", *(["terms"] if with_vector else [])):
         table.add_column(heading)
     for document in documents:
@@ -292,7 +233,7 @@ def documents_table(documents: Iterable[Document], *, with_vector: bool = False)
 
 def facts_table(facts: dict[str, Any]) -> Table:
     """One thing, field by field."""
-    table = _table(show_header=False)
+    table = make_table(show_header=False)
     table.add_column("field", style="bold")
     table.add_column("value")
     for name, value in facts.items():
@@ -300,7 +241,7 @@ def facts_table(facts: dict[str, Any]) -> Table:
     return table
 
 
-def _table(
+def make_table(
     title: str | None = None, *, show_header: bool = True, show_footer: bool = False
 ) -> Table:
     return Table(
@@ -313,7 +254,7 @@ def _table(
     )
 
 
-def _tell_rest(table: Table, total: int, limit: int | None) -> None:
+def tell_rest(table: Table, total: int, limit: int | None) -> None:
     if limit is not None and total > limit:
         table.caption = f"and {total - limit} more"
 

@@ -17,6 +17,13 @@ from sparsegate.cli.criteria import (
     Threshold,
     parse_filter,
 )
+from sparsegate.cli.explanation import (
+    closing_table,
+    explanation_table,
+    missing_terms,
+    standing,
+    unknown_sources,
+)
 from sparsegate.cli.ids import format_id, parse_id
 from sparsegate.cli.options import (
     DEFAULT_ADDRESS,
@@ -31,14 +38,7 @@ from sparsegate.cli.options import (
     on_truncation,
 )
 from sparsegate.cli.output import show, show_json
-from sparsegate.cli.render import (
-    closing_table,
-    expansion_table,
-    explanation_table,
-    missing_terms,
-    search_table,
-    standing,
-)
+from sparsegate.cli.render import expansion_table, search_table
 from sparsegate.results import SearchResult
 
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="What to search for, in quotes.")]
@@ -159,3 +159,5 @@ def explain(
     show(standing(explanation))
     if explanation.closing:
         show(closing_table(explanation, title="The terms that would close the gap"))
+    if unknown := unknown_sources(explanation):
+        show(unknown)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from sparsegate.v1 import effort_pb2 as sparsegate_dot_v1_dot_effort__pb2
+from sparsegate.v1 import model_pb2 as sparsegate_dot_v1_dot_model__pb2
 from sparsegate.v1 import snapshot_pb2 as sparsegate_dot_v1_dot_snapshot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esparsegate/v1/collection.proto\x12\rsparsegate.v1\x1a\x1asparsegate/v1/effort.proto\x1a\x1csparsegate/v1/snapshot.proto\"\x90\x05\n\nCollection\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\x12\x16\n\x05model\x18\x02 \x01(\tB\x00R\x05model\x12\"\n\x0b\x66ingerprint\x18\x03 \x01(\tB\x00R\x0b\x66ingerprint\x12)\n\x0fvocabulary_size\x18\x04 \x01(\rB\x00R\x0evocabularySize\x12\x18\n\x06shards\x18\x05 \x01(\rB\x00R\x06shards\x12\x1e\n\tdocuments\x18\x06 \x01(\x04\x42\x00R\tdocuments\x12\x1c\n\x08sequence\x18\x07 \x01(\x04\x42\x00R\x08sequence\x12\x1c\n\x08segments\x18\x08 \x01(\x04\x42\x00R\x08segments\x12\x1c\n\x08postings\x18\t \x01(\x04\x42\x00R\x08postings\x12 \n\ntombstones\x18\n \x01(\x04\x42\x00R\ntombstones\x12\x1b\n\tkeep_text\x18\x0b \x01(\x08R\x08keepText\x12\x14\n\x04tail\x18\x0c \x01(\x04\x42\x00R\x04tail\x12!\n\x0bindex_bytes\x18\r \x01(\x04\x42\x00R\nindexBytes\x12!\n\x0bstore_bytes\x18\x0e \x01(\x04\x42\x00R\nstoreBytes\x12\x12\n\x04\x62usy\x18\x0f \x01(\x08R\x04\x62usy\x12\x1a\n\x07problem\x18\x10 \x01(\tB\x00R\x07problem\x12\x46\n\x0fpayload_indexes\x18\x11 \x03(\x0b\x32\x1b.sparsegate.v1.PayloadIndexB\x00R\x0epayloadIndexes\x12\x1a\n\x07\x61liases\x18\x12 \x03(\tB\x00R\x07\x61liases\x12\x42\n\x0b\x63\x61libration\x18\x13 \x01(\x0b\x32 .sparsegate.v1.EffortCalibrationR\x0b\x63\x61libration\"l\n\x0cPayloadIndex\x12\x16\n\x05\x66ield\x18\x01 \x01(\tB\x00R\x05\x66ield\x12.\n\x04kind\x18\x02 \x01(\x0e\x32\x18.sparsegate.v1.FieldKindB\x00R\x04kind\x12\x14\n\x05ready\x18\x03 \x01(\x08R\x05ready\"\xa1\x01\n\x17\x43reateCollectionRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\x12\x16\n\x05model\x18\x02 \x01(\tB\x00R\x05model\x12\x1d\n\x06shards\x18\x03 \x01(\rB\x00H\x00R\x06shards\x88\x01\x01\x12 \n\tkeep_text\x18\x04 \x01(\x08H\x01R\x08keepText\x88\x01\x01\x42\t\n\x07_shardsB\x0c\n\n_keep_text\"U\n\x18\x43reateCollectionResponse\x12\x39\n\ncollection\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.CollectionR\ncollection\",\n\x14GetCollectionRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\"R\n\x15GetCollectionResponse\x12\x39\n\ncollection\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.CollectionR\ncollection\"\x18\n\x16ListCollectionsRequest\"\xe9\x01\n\x17ListCollectionsResponse\x12=\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x19.sparsegate.v1.CollectionB\x00R\x0b\x63ollections\x12R\n\x08problems\x18\x02 \x03(\x0b\x32\x34.sparsegate.v1.ListCollectionsResponse.ProblemsEntryB\x00R\x08problems\x1a;\n\rProblemsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"/\n\x17\x44\x65leteCollectionRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\"\x1a\n\x18\x44\x65leteCollectionResponse\"1\n\x19OptimizeCollectionRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\"W\n\x1aOptimizeCollectionResponse\x12\x39\n\ncollection\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.CollectionR\ncollection\"A\n\x05\x41lias\x12\x16\n\x05\x61lias\x18\x01 \x01(\tB\x00R\x05\x61lias\x12 \n\ncollection\x18\x02 \x01(\tB\x00R\ncollection\"q\n\x0b\x41liasChange\x12\x16\n\x05\x61lias\x18\x01 \x01(\tB\x00R\x05\x61lias\x12\"\n\ncollection\x18\x02 \x01(\tB\x00H\x00R\ncollection\x12\x1a\n\x06remove\x18\x03 \x01(\x08\x42\x00H\x00R\x06removeB\n\n\x06\x63hange\x12\x00\"N\n\x14UpdateAliasesRequest\x12\x36\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.sparsegate.v1.AliasChangeB\x00R\x07\x63hanges\"I\n\x15UpdateAliasesResponse\x12\x30\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.AliasB\x00R\x07\x61liases\"\x14\n\x12ListAliasesRequest\"G\n\x13ListAliasesResponse\x12\x30\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.AliasB\x00R\x07\x61liases\"\x85\x01\n\x19\x43reatePayloadIndexRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12\x16\n\x05\x66ield\x18\x02 \x01(\tB\x00R\x05\x66ield\x12.\n\x04kind\x18\x03 \x01(\x0e\x32\x18.sparsegate.v1.FieldKindB\x00R\x04kind\":\n\x1a\x43reatePayloadIndexResponse\x12\x1c\n\x08sequence\x18\x01 \x01(\x04\x42\x00R\x08sequence\"U\n\x19\x44\x65letePayloadIndexRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12\x16\n\x05\x66ield\x18\x02 \x01(\tB\x00R\x05\x66ield\"T\n\x1a\x44\x65letePayloadIndexResponse\x12\x18\n\x07\x64\x65leted\x18\x01 \x01(\x08R\x07\x64\x65leted\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\"T\n\x17RestoreSnapshotResponse\x12\x39\n\ncollection\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.CollectionR\ncollection*\x99\x01\n\tFieldKind\x12\x1a\n\x16\x46IELD_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46IELD_KIND_KEYWORD\x10\x01\x12\x15\n\x11\x46IELD_KIND_NUMBER\x10\x02\x12\x13\n\x0f\x46IELD_KIND_BOOL\x10\x03\x12\x17\n\x13\x46IELD_KIND_DATETIME\x10\x04\x12\x13\n\x0f\x46IELD_KIND_TEXT\x10\x05\x32\xc0\n\n\x11\x43ollectionService\x12Y\n\x06\x43reate\x12&.sparsegate.v1.CreateCollectionRequest\x1a\'.sparsegate.v1.CreateCollectionResponse\x12P\n\x03Get\x12#.sparsegate.v1.GetCollectionRequest\x1a$.sparsegate.v1.GetCollectionResponse\x12U\n\x04List\x12%.sparsegate.v1.ListCollectionsRequest\x1a&.sparsegate.v1.ListCollectionsResponse\x12Y\n\x06\x44\x65lete\x12&.sparsegate.v1.DeleteCollectionRequest\x1a\'.sparsegate.v1.DeleteCollectionResponse\x12_\n\x08Optimize\x12(.sparsegate.v1.OptimizeCollectionRequest\x1a).sparsegate.v1.OptimizeCollectionResponse\x12Z\n\rUpdateAliases\x12#.sparsegate.v1.UpdateAliasesRequest\x1a$.sparsegate.v1.UpdateAliasesResponse\x12T\n\x0bListAliases\x12!.sparsegate.v1.ListAliasesRequest\x1a\".sparsegate.v1.ListAliasesResponse\x12i\n\x12\x43reatePayloadIndex\x12(.sparsegate.v1.CreatePayloadIndexRequest\x1a).sparsegate.v1.CreatePayloadIndexResponse\x12i\n\x12\x44\x65letePayloadIndex\x12(.sparsegate.v1.DeletePayloadIndexRequest\x1a).sparsegate.v1.DeletePayloadIndexResponse\x12]\n\x0e\x43reateSnapshot\x12$.sparsegate.v1.CreateSnapshotRequest\x1a%.sparsegate.v1.CreateSnapshotResponse\x12Z\n\rListSnapshots\x12#.sparsegate.v1.ListSnapshotsRequest\x1a$.sparsegate.v1.ListSnapshotsResponse\x12]\n\x0e\x44\x65leteSnapshot\x12$.sparsegate.v1.DeleteSnapshotRequest\x1a%.sparsegate.v1.DeleteSnapshotResponse\x12\x65\n\x10\x44ownloadSnapshot\x12&.sparsegate.v1.DownloadSnapshotRequest\x1a\'.sparsegate.v1.DownloadSnapshotResponse0\x01\x12\x62\n\x0fRestoreSnapshot\x12%.sparsegate.v1.RestoreSnapshotRequest\x1a&.sparsegate.v1.RestoreSnapshotResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esparsegate/v1/collection.proto\x12\rsparsegate.v1\x1a\x1asparsegate/v1/effort.proto\x1a\x19sparsegate/v1/model.proto\x1a\x1csparsegate/v1/snapshot.proto\"\x87\x06\n\nCollection\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\x12\x16\n\x05model\x18\x02 \x01(\tB\x00R\x05model\x12\"\n\x0b\x66ingerprint\x18\x03 \x01(\tB\x00R\x0b\x66ingerprint\x12)\n\x0fvocabulary_size\x18\x04 \x01(\rB\x00R\x0evocabularySize\x12\x18\n\x06shards\x18\x05 \x01(\rB\x00R\x06shards\x12\x1e\n\tdocuments\x18\x06 \x01(\x04\x42\x00R\tdocuments\x12\x1c\n\x08sequence\x18\x07 \x01(\x04\x42\x00R\x08sequence\x12\x1c\n\x08segments\x18\x08 \x01(\x04\x42\x00R\x08segments\x12\x1c\n\x08postings\x18\t \x01(\x04\x42\x00R\x08postings\x12 \n\ntombstones\x18\n \x01(\x04\x42\x00R\ntombstones\x12\x1b\n\tkeep_text\x18\x0b \x01(\x08R\x08keepText\x12\x14\n\x04tail\x18\x0c \x01(\x04\x42\x00R\x04tail\x12!\n\x0bindex_bytes\x18\r \x01(\x04\x42\x00R\nindexBytes\x12!\n\x0bstore_bytes\x18\x0e \x01(\x04\x42\x00R\nstoreBytes\x12\x12\n\x04\x62usy\x18\x0f \x01(\x08R\x04\x62usy\x12\x1a\n\x07problem\x18\x10 \x01(\tB\x00R\x07problem\x12\x46\n\x0fpayload_indexes\x18\x11 \x03(\x0b\x32\x1b.sparsegate.v1.PayloadIndexB\x00R\x0epayloadIndexes\x12\x1a\n\x07\x61liases\x18\x12 \x03(\tB\x00R\x07\x61liases\x12\x42\n\x0b\x63\x61libration\x18\x13 \x01(\x0b\x32 .sparsegate.v1.EffortCalibrationR\x0b\x63\x61libration\x12\x38\n\x08identity\x18\x14 \x01(\x0b\x32\x1c.sparsegate.v1.ModelIdentityR\x08identity\x12;\n\texecution\x18\x15 \x01(\x0b\x32\x1d.sparsegate.v1.ModelExecutionR\texecution\"l\n\x0cPayloadIndex\x12\x16\n\x05\x66ield\x18\x01 \x01(\tB\x00R\x05\x66ield\x12.\n\x04kind\x18\x02 \x01(\x0e\x32\x18.sparsegate.v1.FieldKindB\x00R\x04kind\x12\x14\n\x05ready\x18\x03 \x01(\x08R\x05ready\"\xa1\x01\n\x17\x43reateCollectionRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\x12\x16\n\x05model\x18\x02 \x01(\tB\x00R\x05model\x12\x1d\n\x06shards\x18\x03 \x01(\rB\x00H\x00R\x06shards\x88\x01\x01\x12 \n\tkeep_text\x18\x04 \x01(\x08H\x01R\x08keepText\x88\x01\x01\x42\t\n\x07_shardsB\x0c\n\n_keep_text\"U\n\x18\x43reateCollectionResponse\x12\x39\n\ncollection\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.CollectionR\ncollection\",\n\x14GetCollectionRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\"R\n\x15GetCollectionResponse\x12\x39\n\ncollection\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.CollectionR\ncollection\"\x18\n\x16ListCollectionsRequest\"\xe9\x01\n\x17ListCollectionsResponse\x12=\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x19.sparsegate.v1.CollectionB\x00R\x0b\x63ollections\x12R\n\x08problems\x18\x02 \x03(\x0b\x32\x34.sparsegate.v1.ListCollectionsResponse.ProblemsEntryB\x00R\x08problems\x1a;\n\rProblemsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"/\n\x17\x44\x65leteCollectionRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\"\x1a\n\x18\x44\x65leteCollectionResponse\"1\n\x19OptimizeCollectionRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\"W\n\x1aOptimizeCollectionResponse\x12\x39\n\ncollection\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.CollectionR\ncollection\"A\n\x05\x41lias\x12\x16\n\x05\x61lias\x18\x01 \x01(\tB\x00R\x05\x61lias\x12 \n\ncollection\x18\x02 \x01(\tB\x00R\ncollection\"q\n\x0b\x41liasChange\x12\x16\n\x05\x61lias\x18\x01 \x01(\tB\x00R\x05\x61lias\x12\"\n\ncollection\x18\x02 \x01(\tB\x00H\x00R\ncollection\x12\x1a\n\x06remove\x18\x03 \x01(\x08\x42\x00H\x00R\x06removeB\n\n\x06\x63hange\x12\x00\"N\n\x14UpdateAliasesRequest\x12\x36\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.sparsegate.v1.AliasChangeB\x00R\x07\x63hanges\"I\n\x15UpdateAliasesResponse\x12\x30\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.AliasB\x00R\x07\x61liases\"\x14\n\x12ListAliasesRequest\"G\n\x13ListAliasesResponse\x12\x30\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.AliasB\x00R\x07\x61liases\"\x85\x01\n\x19\x43reatePayloadIndexRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12\x16\n\x05\x66ield\x18\x02 \x01(\tB\x00R\x05\x66ield\x12.\n\x04kind\x18\x03 \x01(\x0e\x32\x18.sparsegate.v1.FieldKindB\x00R\x04kind\":\n\x1a\x43reatePayloadIndexResponse\x12\x1c\n\x08sequence\x18\x01 \x01(\x04\x42\x00R\x08sequence\"U\n\x19\x44\x65letePayloadIndexRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12\x16\n\x05\x66ield\x18\x02 \x01(\tB\x00R\x05\x66ield\"T\n\x1a\x44\x65letePayloadIndexResponse\x12\x18\n\x07\x64\x65leted\x18\x01 \x01(\x08R\x07\x64\x65leted\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\"T\n\x17RestoreSnapshotResponse\x12\x39\n\ncollection\x18\x01 \x01(\x0b\x32\x19.sparsegate.v1.CollectionR\ncollection*\x99\x01\n\tFieldKind\x12\x1a\n\x16\x46IELD_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46IELD_KIND_KEYWORD\x10\x01\x12\x15\n\x11\x46IELD_KIND_NUMBER\x10\x02\x12\x13\n\x0f\x46IELD_KIND_BOOL\x10\x03\x12\x17\n\x13\x46IELD_KIND_DATETIME\x10\x04\x12\x13\n\x0f\x46IELD_KIND_TEXT\x10\x05\x32\xc0\n\n\x11\x43ollectionService\x12Y\n\x06\x43reate\x12&.sparsegate.v1.CreateCollectionRequest\x1a\'.sparsegate.v1.CreateCollectionResponse\x12P\n\x03Get\x12#.sparsegate.v1.GetCollectionRequest\x1a$.sparsegate.v1.GetCollectionResponse\x12U\n\x04List\x12%.sparsegate.v1.ListCollectionsRequest\x1a&.sparsegate.v1.ListCollectionsResponse\x12Y\n\x06\x44\x65lete\x12&.sparsegate.v1.DeleteCollectionRequest\x1a\'.sparsegate.v1.DeleteCollectionResponse\x12_\n\x08Optimize\x12(.sparsegate.v1.OptimizeCollectionRequest\x1a).sparsegate.v1.OptimizeCollectionResponse\x12Z\n\rUpdateAliases\x12#.sparsegate.v1.UpdateAliasesRequest\x1a$.sparsegate.v1.UpdateAliasesResponse\x12T\n\x0bListAliases\x12!.sparsegate.v1.ListAliasesRequest\x1a\".sparsegate.v1.ListAliasesResponse\x12i\n\x12\x43reatePayloadIndex\x12(.sparsegate.v1.CreatePayloadIndexRequest\x1a).sparsegate.v1.CreatePayloadIndexResponse\x12i\n\x12\x44\x65letePayloadIndex\x12(.sparsegate.v1.DeletePayloadIndexRequest\x1a).sparsegate.v1.DeletePayloadIndexResponse\x12]\n\x0e\x43reateSnapshot\x12$.sparsegate.v1.CreateSnapshotRequest\x1a%.sparsegate.v1.CreateSnapshotResponse\x12Z\n\rListSnapshots\x12#.sparsegate.v1.ListSnapshotsRequest\x1a$.sparsegate.v1.ListSnapshotsResponse\x12]\n\x0e\x44\x65leteSnapshot\x12$.sparsegate.v1.DeleteSnapshotRequest\x1a%.sparsegate.v1.DeleteSnapshotResponse\x12\x65\n\x10\x44ownloadSnapshot\x12&.sparsegate.v1.DownloadSnapshotRequest\x1a\'.sparsegate.v1.DownloadSnapshotResponse0\x01\x12\x62\n\x0fRestoreSnapshot\x12%.sparsegate.v1.RestoreSnapshotRequest\x1a&.sparsegate.v1.RestoreSnapshotResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,56 +36,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTCOLLECTIONSRESPONSE_PROBLEMSENTRY']._loaded_options = None
   _globals['_LISTCOLLECTIONSRESPONSE_PROBLEMSENTRY']._serialized_options = b'8\001'
-  _globals['_FIELDKIND']._serialized_start=2624
-  _globals['_FIELDKIND']._serialized_end=2777
-  _globals['_COLLECTION']._serialized_start=108
-  _globals['_COLLECTION']._serialized_end=764
-  _globals['_PAYLOADINDEX']._serialized_start=766
-  _globals['_PAYLOADINDEX']._serialized_end=874
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=877
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1038
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1040
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1125
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1127
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1171
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1173
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1255
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1257
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1281
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1284
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1517
-  _globals['_LISTCOLLECTIONSRESPONSE_PROBLEMSENTRY']._serialized_start=1458
-  _globals['_LISTCOLLECTIONSRESPONSE_PROBLEMSENTRY']._serialized_end=1517
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1519
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1566
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1568
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1594
-  _globals['_OPTIMIZECOLLECTIONREQUEST']._serialized_start=1596
-  _globals['_OPTIMIZECOLLECTIONREQUEST']._serialized_end=1645
-  _globals['_OPTIMIZECOLLECTIONRESPONSE']._serialized_start=1647
-  _globals['_OPTIMIZECOLLECTIONRESPONSE']._serialized_end=1734
-  _globals['_ALIAS']._serialized_start=1736
-  _globals['_ALIAS']._serialized_end=1801
-  _globals['_ALIASCHANGE']._serialized_start=1803
-  _globals['_ALIASCHANGE']._serialized_end=1916
-  _globals['_UPDATEALIASESREQUEST']._serialized_start=1918
-  _globals['_UPDATEALIASESREQUEST']._serialized_end=1996
-  _globals['_UPDATEALIASESRESPONSE']._serialized_start=1998
-  _globals['_UPDATEALIASESRESPONSE']._serialized_end=2071
-  _globals['_LISTALIASESREQUEST']._serialized_start=2073
-  _globals['_LISTALIASESREQUEST']._serialized_end=2093
-  _globals['_LISTALIASESRESPONSE']._serialized_start=2095
-  _globals['_LISTALIASESRESPONSE']._serialized_end=2166
-  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_start=2169
-  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_end=2302
-  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_start=2304
-  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_end=2362
-  _globals['_DELETEPAYLOADINDEXREQUEST']._serialized_start=2364
-  _globals['_DELETEPAYLOADINDEXREQUEST']._serialized_end=2449
-  _globals['_DELETEPAYLOADINDEXRESPONSE']._serialized_start=2451
-  _globals['_DELETEPAYLOADINDEXRESPONSE']._serialized_end=2535
-  _globals['_RESTORESNAPSHOTRESPONSE']._serialized_start=2537
-  _globals['_RESTORESNAPSHOTRESPONSE']._serialized_end=2621
-  _globals['_COLLECTIONSERVICE']._serialized_start=2780
-  _globals['_COLLECTIONSERVICE']._serialized_end=4124
+  _globals['_FIELDKIND']._serialized_start=2770
+  _globals['_FIELDKIND']._serialized_end=2923
+  _globals['_COLLECTION']._serialized_start=135
+  _globals['_COLLECTION']._serialized_end=910
+  _globals['_PAYLOADINDEX']._serialized_start=912
+  _globals['_PAYLOADINDEX']._serialized_end=1020
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1023
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1184
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1186
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1271
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1273
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1317
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1319
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1401
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1403
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1427
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1430
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1663
+  _globals['_LISTCOLLECTIONSRESPONSE_PROBLEMSENTRY']._serialized_start=1604
+  _globals['_LISTCOLLECTIONSRESPONSE_PROBLEMSENTRY']._serialized_end=1663
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1665
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1712
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1714
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1740
+  _globals['_OPTIMIZECOLLECTIONREQUEST']._serialized_start=1742
+  _globals['_OPTIMIZECOLLECTIONREQUEST']._serialized_end=1791
+  _globals['_OPTIMIZECOLLECTIONRESPONSE']._serialized_start=1793
+  _globals['_OPTIMIZECOLLECTIONRESPONSE']._serialized_end=1880
+  _globals['_ALIAS']._serialized_start=1882
+  _globals['_ALIAS']._serialized_end=1947
+  _globals['_ALIASCHANGE']._serialized_start=1949
+  _globals['_ALIASCHANGE']._serialized_end=2062
+  _globals['_UPDATEALIASESREQUEST']._serialized_start=2064
+  _globals['_UPDATEALIASESREQUEST']._serialized_end=2142
+  _globals['_UPDATEALIASESRESPONSE']._serialized_start=2144
+  _globals['_UPDATEALIASESRESPONSE']._serialized_end=2217
+  _globals['_LISTALIASESREQUEST']._serialized_start=2219
+  _globals['_LISTALIASESREQUEST']._serialized_end=2239
+  _globals['_LISTALIASESRESPONSE']._serialized_start=2241
+  _globals['_LISTALIASESRESPONSE']._serialized_end=2312
+  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_start=2315
+  _globals['_CREATEPAYLOADINDEXREQUEST']._serialized_end=2448
+  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_start=2450
+  _globals['_CREATEPAYLOADINDEXRESPONSE']._serialized_end=2508
+  _globals['_DELETEPAYLOADINDEXREQUEST']._serialized_start=2510
+  _globals['_DELETEPAYLOADINDEXREQUEST']._serialized_end=2595
+  _globals['_DELETEPAYLOADINDEXRESPONSE']._serialized_start=2597
+  _globals['_DELETEPAYLOADINDEXRESPONSE']._serialized_end=2681
+  _globals['_RESTORESNAPSHOTRESPONSE']._serialized_start=2683
+  _globals['_RESTORESNAPSHOTRESPONSE']._serialized_end=2767
+  _globals['_COLLECTIONSERVICE']._serialized_start=2926
+  _globals['_COLLECTIONSERVICE']._serialized_end=4270
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from sparsegate.v1 import effort_pb2 as _effort_pb2
+from sparsegate.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -81,6 +82,8 @@ class Collection(_message.Message):
     PAYLOAD_INDEXES_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     CALIBRATION_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     model: _builtins.str
@@ -125,6 +128,14 @@ class Collection(_message.Message):
     def calibration(self) -> _effort_pb2.EffortCalibration:
         """How much effort a recall takes, where that was measured."""
 
+    @_builtins.property
+    def identity(self) -> _model_pb2.ModelIdentity:
+        """The identity of its model; not set where an older version made the collection."""
+
+    @_builtins.property
+    def execution(self) -> _model_pb2.ModelExecution:
+        """How that model ran when the collection was created; not set where an older version made it."""
+
     def __init__(
         self,
         *,
@@ -147,10 +158,12 @@ class Collection(_message.Message):
         payload_indexes: _abc.Iterable[Global___PayloadIndex] | None = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         calibration: _effort_pb2.EffortCalibration | None = ...,
+        identity: _model_pb2.ModelIdentity | None = ...,
+        execution: _model_pb2.ModelExecution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "execution", b"execution", "identity", b"identity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "busy", b"busy", "calibration", b"calibration", "documents", b"documents", "fingerprint", b"fingerprint", "index_bytes", b"index_bytes", "keep_text", b"keep_text", "model", b"model", "name", b"name", "payload_indexes", b"payload_indexes", "postings", b"postings", "problem", b"problem", "segments", b"segments", "sequence", b"sequence", "shards", b"shards", "store_bytes", b"store_bytes", "tail", b"tail", "tombstones", b"tombstones", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "busy", b"busy", "calibration", b"calibration", "documents", b"documents", "execution", b"execution", "fingerprint", b"fingerprint", "identity", b"identity", "index_bytes", b"index_bytes", "keep_text", b"keep_text", "model", b"model", "name", b"name", "payload_indexes", b"payload_indexes", "postings", b"postings", "problem", b"problem", "segments", b"segments", "sequence", b"sequence", "shards", b"shards", "store_bytes", b"store_bytes", "tail", b"tail", "tombstones", b"tombstones", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -245,7 +245,8 @@ class SparseVector(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
     """Fingerprint of the model that made the vector. In a request it is optional; where it is given and
-    is not that of the collection's model, the request fails with FAILED_PRECONDITION.
+    is not that of the collection's model, the request fails with FAILED_PRECONDITION. The error
+    names both fingerprints, and where both models are known, all that differs between them.
     """
     @_builtins.property
     def indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from sparsegate.v1 import common_pb2 as sparsegate_dot_v1_dot_common__pb2
 from sparsegate.v1 import filter_pb2 as sparsegate_dot_v1_dot_filter__pb2
+from sparsegate.v1 import model_pb2 as sparsegate_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csparsegate/v1/document.proto\x12\rsparsegate.v1\x1a\x17google/rpc/status.proto\x1a\x1asparsegate/v1/common.proto\x1a\x1asparsegate/v1/filter.proto\"\xae\x01\n\rUpsertRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12\x37\n\tdocuments\x18\x02 \x03(\x0b\x32\x17.sparsegate.v1.DocumentB\x00R\tdocuments\x12\x42\n\ron_truncation\x18\x03 \x01(\x0e\x32\x1b.sparsegate.v1.OnTruncationB\x00R\x0conTruncation\"n\n\x0cUpsertResult\x12(\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.google.rpc.StatusR\x05\x65rror\x12\x1c\n\ttruncated\x18\x02 \x01(\x08R\ttruncated\x12\x16\n\x06\x63\x61pped\x18\x03 \x01(\x08R\x06\x63\x61pped\"\xd6\x01\n\x0eUpsertResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32\x1b.sparsegate.v1.UpsertResultB\x00R\x07results\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\x12\x1a\n\x07\x61pplied\x18\x03 \x01(\rB\x00R\x07\x61pplied\x12\x35\n\x07timings\x18\x04 \x01(\x0b\x32\x1b.sparsegate.v1.StageTimingsR\x07timings\x12\x1a\n\x08repeated\x18\x05 \x01(\x08R\x08repeated\"\x7f\n\x13UpsertStreamRequest\x12\x36\n\x06upsert\x18\x01 \x01(\x0b\x32\x1c.sparsegate.v1.UpsertRequestB\x00R\x06upsert\x12\x16\n\x05\x62\x61tch\x18\x02 \x01(\x04\x42\x00R\x05\x62\x61tch\x12\x18\n\x06stream\x18\x03 \x01(\tB\x00R\x06stream\"S\n\x15StreamPositionRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12\x18\n\x06stream\x18\x02 \x01(\tB\x00R\x06stream\"0\n\x16StreamPositionResponse\x12\x16\n\x05\x62\x61tch\x18\x01 \x01(\x04\x42\x00R\x05\x62\x61tch\"e\n\x14UpsertStreamResponse\x12\x35\n\x06upsert\x18\x01 \x01(\x0b\x32\x1d.sparsegate.v1.UpsertResponseR\x06upsert\x12\x16\n\x05\x62\x61tch\x18\x02 \x01(\x04\x42\x00R\x05\x62\x61tch\"\xc6\x02\n\x13GetDocumentsRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12-\n\x03ids\x18\x02 \x03(\x0b\x32\x19.sparsegate.v1.DocumentIdB\x00R\x03ids\x12\x1f\n\x0bwith_vector\x18\x03 \x01(\x08R\nwithVector\x12 \n\twith_text\x18\x04 \x01(\x08H\x00R\x08withText\x88\x01\x01\x12&\n\x0cwith_payload\x18\x05 \x01(\x08H\x01R\x0bwithPayload\x88\x01\x01\x12)\n\x0fpayload_include\x18\x06 \x03(\tB\x00R\x0epayloadInclude\x12)\n\x0fpayload_exclude\x18\x07 \x03(\tB\x00R\x0epayloadExcludeB\x0c\n\n_with_textB\x0f\n\r_with_payload\"\xa4\x01\n\x14GetDocumentsResponse\x12\x37\n\tdocuments\x18\x01 \x03(\x0b\x32\x17.sparsegate.v1.DocumentB\x00R\tdocuments\x12\x35\n\x07missing\x18\x02 \x03(\x0b\x32\x19.sparsegate.v1.DocumentIdB\x00R\x07missing\x12\x1c\n\x08sequence\x18\x03 \x01(\x04\x42\x00R\x08sequence\"i\n\x16\x44\x65leteDocumentsRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12-\n\x03ids\x18\x02 \x03(\x0b\x32\x19.sparsegate.v1.DocumentIdB\x00R\x03ids\"S\n\x17\x44\x65leteDocumentsResponse\x12\x1a\n\x07\x64\x65leted\x18\x01 \x01(\rB\x00R\x07\x64\x65leted\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\"j\n\x15\x44\x65leteByFilterRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12/\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x15.sparsegate.v1.FilterB\x00R\x06\x66ilter\"R\n\x16\x44\x65leteByFilterResponse\x12\x1a\n\x07\x64\x65leted\x18\x01 \x01(\x04\x42\x00R\x07\x64\x65leted\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\"\x87\x03\n\x11SetPayloadRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12.\n\x03ids\x18\x02 \x01(\x0b\x32\x1a.sparsegate.v1.DocumentIdsH\x00R\x03ids\x12/\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x15.sparsegate.v1.FilterH\x00R\x06\x66ilter\x12\x30\n\x04mode\x18\x04 \x01(\x0e\x32\x1a.sparsegate.v1.PayloadModeB\x00R\x04mode\x12I\n\x07payload\x18\x05 \x03(\x0b\x32-.sparsegate.v1.SetPayloadRequest.PayloadEntryB\x00R\x07payload\x12\x14\n\x04keys\x18\x06 \x03(\tB\x00R\x04keys\x1aP\n\x0cPayloadEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x14.sparsegate.v1.ValueR\x05value:\x02\x38\x01\x42\n\n\x06target\x12\x00\"P\n\x12SetPayloadResponse\x12\x1c\n\x08\x61\x66\x66\x65\x63ted\x18\x01 \x01(\x04\x42\x00R\x08\x61\x66\x66\x65\x63ted\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\"h\n\x15\x43ountDocumentsRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12-\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x15.sparsegate.v1.FilterR\x06\x66ilter\"n\n\x16\x43ountDocumentsResponse\x12\x16\n\x05\x63ount\x18\x01 \x01(\x04\x42\x00R\x05\x63ount\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\x12\x1e\n\tunindexed\x18\x03 \x03(\tB\x00R\tunindexed\"\x92\x03\n\x16ScrollDocumentsRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12/\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x19.sparsegate.v1.DocumentIdR\x05\x61\x66ter\x12\x16\n\x05limit\x18\x03 \x01(\rB\x00R\x05limit\x12\x1f\n\x0bwith_vector\x18\x04 \x01(\x08R\nwithVector\x12-\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x15.sparsegate.v1.FilterR\x06\x66ilter\x12 \n\twith_text\x18\x06 \x01(\x08H\x00R\x08withText\x88\x01\x01\x12&\n\x0cwith_payload\x18\x07 \x01(\x08H\x01R\x0bwithPayload\x88\x01\x01\x12)\n\x0fpayload_include\x18\x08 \x03(\tB\x00R\x0epayloadInclude\x12)\n\x0fpayload_exclude\x18\t \x03(\tB\x00R\x0epayloadExcludeB\x0c\n\n_with_textB\x0f\n\r_with_payload\"\xca\x01\n\x17ScrollDocumentsResponse\x12\x37\n\tdocuments\x18\x01 \x03(\x0b\x32\x17.sparsegate.v1.DocumentB\x00R\tdocuments\x12\x38\n\nnext_after\x18\x02 \x01(\x0b\x32\x19.sparsegate.v1.DocumentIdR\tnextAfter\x12\x1c\n\x08sequence\x18\x03 \x01(\x04\x42\x00R\x08sequence\x12\x1e\n\tunindexed\x18\x04 \x03(\tB\x00R\tunindexed*v\n\x0bPayloadMode\x12\x1c\n\x18PAYLOAD_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12PAYLOAD_MODE_MERGE\x10\x01\x12\x18\n\x14PAYLOAD_MODE_REPLACE\x10\x02\x12\x17\n\x13PAYLOAD_MODE_REMOVE\x10\x03\x32\x9e\x06\n\x0f\x44ocumentService\x12\x45\n\x06Upsert\x12\x1c.sparsegate.v1.UpsertRequest\x1a\x1d.sparsegate.v1.UpsertResponse\x12[\n\x0cUpsertStream\x12\".sparsegate.v1.UpsertStreamRequest\x1a#.sparsegate.v1.UpsertStreamResponse(\x01\x30\x01\x12]\n\x0eStreamPosition\x12$.sparsegate.v1.StreamPositionRequest\x1a%.sparsegate.v1.StreamPositionResponse\x12N\n\x03Get\x12\".sparsegate.v1.GetDocumentsRequest\x1a#.sparsegate.v1.GetDocumentsResponse\x12W\n\x06\x44\x65lete\x12%.sparsegate.v1.DeleteDocumentsRequest\x1a&.sparsegate.v1.DeleteDocumentsResponse\x12]\n\x0e\x44\x65leteByFilter\x12$.sparsegate.v1.DeleteByFilterRequest\x1a%.sparsegate.v1.DeleteByFilterResponse\x12Q\n\nSetPayload\x12 .sparsegate.v1.SetPayloadRequest\x1a!.sparsegate.v1.SetPayloadResponse\x12T\n\x05\x43ount\x12$.sparsegate.v1.CountDocumentsRequest\x1a%.sparsegate.v1.CountDocumentsResponse\x12W\n\x06Scroll\x12%.sparsegate.v1.ScrollDocumentsRequest\x1a&.sparsegate.v1.ScrollDocumentsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csparsegate/v1/document.proto\x12\rsparsegate.v1\x1a\x17google/rpc/status.proto\x1a\x1asparsegate/v1/common.proto\x1a\x1asparsegate/v1/filter.proto\x1a\x19sparsegate/v1/model.proto\"\xae\x01\n\rUpsertRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12\x37\n\tdocuments\x18\x02 \x03(\x0b\x32\x17.sparsegate.v1.DocumentB\x00R\tdocuments\x12\x42\n\ron_truncation\x18\x03 \x01(\x0e\x32\x1b.sparsegate.v1.OnTruncationB\x00R\x0conTruncation\"n\n\x0cUpsertResult\x12(\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.google.rpc.StatusR\x05\x65rror\x12\x1c\n\ttruncated\x18\x02 \x01(\x08R\ttruncated\x12\x16\n\x06\x63\x61pped\x18\x03 \x01(\x08R\x06\x63\x61pped\"\xb7\x02\n\x0eUpsertResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32\x1b.sparsegate.v1.UpsertResultB\x00R\x07results\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\x12\x1a\n\x07\x61pplied\x18\x03 \x01(\rB\x00R\x07\x61pplied\x12\x35\n\x07timings\x18\x04 \x01(\x0b\x32\x1b.sparsegate.v1.StageTimingsR\x07timings\x12\x1a\n\x08repeated\x18\x05 \x01(\x08R\x08repeated\x12\"\n\x0b\x66ingerprint\x18\x06 \x01(\tB\x00R\x0b\x66ingerprint\x12;\n\texecution\x18\x07 \x01(\x0b\x32\x1d.sparsegate.v1.ModelExecutionR\texecution\"\x7f\n\x13UpsertStreamRequest\x12\x36\n\x06upsert\x18\x01 \x01(\x0b\x32\x1c.sparsegate.v1.UpsertRequestB\x00R\x06upsert\x12\x16\n\x05\x62\x61tch\x18\x02 \x01(\x04\x42\x00R\x05\x62\x61tch\x12\x18\n\x06stream\x18\x03 \x01(\tB\x00R\x06stream\"S\n\x15StreamPositionRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12\x18\n\x06stream\x18\x02 \x01(\tB\x00R\x06stream\"0\n\x16StreamPositionResponse\x12\x16\n\x05\x62\x61tch\x18\x01 \x01(\x04\x42\x00R\x05\x62\x61tch\"e\n\x14UpsertStreamResponse\x12\x35\n\x06upsert\x18\x01 \x01(\x0b\x32\x1d.sparsegate.v1.UpsertResponseR\x06upsert\x12\x16\n\x05\x62\x61tch\x18\x02 \x01(\x04\x42\x00R\x05\x62\x61tch\"\xc6\x02\n\x13GetDocumentsRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12-\n\x03ids\x18\x02 \x03(\x0b\x32\x19.sparsegate.v1.DocumentIdB\x00R\x03ids\x12\x1f\n\x0bwith_vector\x18\x03 \x01(\x08R\nwithVector\x12 \n\twith_text\x18\x04 \x01(\x08H\x00R\x08withText\x88\x01\x01\x12&\n\x0cwith_payload\x18\x05 \x01(\x08H\x01R\x0bwithPayload\x88\x01\x01\x12)\n\x0fpayload_include\x18\x06 \x03(\tB\x00R\x0epayloadInclude\x12)\n\x0fpayload_exclude\x18\x07 \x03(\tB\x00R\x0epayloadExcludeB\x0c\n\n_with_textB\x0f\n\r_with_payload\"\xa4\x01\n\x14GetDocumentsResponse\x12\x37\n\tdocuments\x18\x01 \x03(\x0b\x32\x17.sparsegate.v1.DocumentB\x00R\tdocuments\x12\x35\n\x07missing\x18\x02 \x03(\x0b\x32\x19.sparsegate.v1.DocumentIdB\x00R\x07missing\x12\x1c\n\x08sequence\x18\x03 \x01(\x04\x42\x00R\x08sequence\"i\n\x16\x44\x65leteDocumentsRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12-\n\x03ids\x18\x02 \x03(\x0b\x32\x19.sparsegate.v1.DocumentIdB\x00R\x03ids\"S\n\x17\x44\x65leteDocumentsResponse\x12\x1a\n\x07\x64\x65leted\x18\x01 \x01(\rB\x00R\x07\x64\x65leted\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\"j\n\x15\x44\x65leteByFilterRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12/\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x15.sparsegate.v1.FilterB\x00R\x06\x66ilter\"R\n\x16\x44\x65leteByFilterResponse\x12\x1a\n\x07\x64\x65leted\x18\x01 \x01(\x04\x42\x00R\x07\x64\x65leted\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\"\x87\x03\n\x11SetPayloadRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12.\n\x03ids\x18\x02 \x01(\x0b\x32\x1a.sparsegate.v1.DocumentIdsH\x00R\x03ids\x12/\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x15.sparsegate.v1.FilterH\x00R\x06\x66ilter\x12\x30\n\x04mode\x18\x04 \x01(\x0e\x32\x1a.sparsegate.v1.PayloadModeB\x00R\x04mode\x12I\n\x07payload\x18\x05 \x03(\x0b\x32-.sparsegate.v1.SetPayloadRequest.PayloadEntryB\x00R\x07payload\x12\x14\n\x04keys\x18\x06 \x03(\tB\x00R\x04keys\x1aP\n\x0cPayloadEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x14.sparsegate.v1.ValueR\x05value:\x02\x38\x01\x42\n\n\x06target\x12\x00\"P\n\x12SetPayloadResponse\x12\x1c\n\x08\x61\x66\x66\x65\x63ted\x18\x01 \x01(\x04\x42\x00R\x08\x61\x66\x66\x65\x63ted\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\"h\n\x15\x43ountDocumentsRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12-\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x15.sparsegate.v1.FilterR\x06\x66ilter\"n\n\x16\x43ountDocumentsResponse\x12\x16\n\x05\x63ount\x18\x01 \x01(\x04\x42\x00R\x05\x63ount\x12\x1c\n\x08sequence\x18\x02 \x01(\x04\x42\x00R\x08sequence\x12\x1e\n\tunindexed\x18\x03 \x03(\tB\x00R\tunindexed\"\x92\x03\n\x16ScrollDocumentsRequest\x12 \n\ncollection\x18\x01 \x01(\tB\x00R\ncollection\x12/\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x19.sparsegate.v1.DocumentIdR\x05\x61\x66ter\x12\x16\n\x05limit\x18\x03 \x01(\rB\x00R\x05limit\x12\x1f\n\x0bwith_vector\x18\x04 \x01(\x08R\nwithVector\x12-\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x15.sparsegate.v1.FilterR\x06\x66ilter\x12 \n\twith_text\x18\x06 \x01(\x08H\x00R\x08withText\x88\x01\x01\x12&\n\x0cwith_payload\x18\x07 \x01(\x08H\x01R\x0bwithPayload\x88\x01\x01\x12)\n\x0fpayload_include\x18\x08 \x03(\tB\x00R\x0epayloadInclude\x12)\n\x0fpayload_exclude\x18\t \x03(\tB\x00R\x0epayloadExcludeB\x0c\n\n_with_textB\x0f\n\r_with_payload\"\xca\x01\n\x17ScrollDocumentsResponse\x12\x37\n\tdocuments\x18\x01 \x03(\x0b\x32\x17.sparsegate.v1.DocumentB\x00R\tdocuments\x12\x38\n\nnext_after\x18\x02 \x01(\x0b\x32\x19.sparsegate.v1.DocumentIdR\tnextAfter\x12\x1c\n\x08sequence\x18\x03 \x01(\x04\x42\x00R\x08sequence\x12\x1e\n\tunindexed\x18\x04 \x03(\tB\x00R\tunindexed*v\n\x0bPayloadMode\x12\x1c\n\x18PAYLOAD_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12PAYLOAD_MODE_MERGE\x10\x01\x12\x18\n\x14PAYLOAD_MODE_REPLACE\x10\x02\x12\x17\n\x13PAYLOAD_MODE_REMOVE\x10\x03\x32\x9e\x06\n\x0f\x44ocumentService\x12\x45\n\x06Upsert\x12\x1c.sparsegate.v1.UpsertRequest\x1a\x1d.sparsegate.v1.UpsertResponse\x12[\n\x0cUpsertStream\x12\".sparsegate.v1.UpsertStreamRequest\x1a#.sparsegate.v1.UpsertStreamResponse(\x01\x30\x01\x12]\n\x0eStreamPosition\x12$.sparsegate.v1.StreamPositionRequest\x1a%.sparsegate.v1.StreamPositionResponse\x12N\n\x03Get\x12\".sparsegate.v1.GetDocumentsRequest\x1a#.sparsegate.v1.GetDocumentsResponse\x12W\n\x06\x44\x65lete\x12%.sparsegate.v1.DeleteDocumentsRequest\x1a&.sparsegate.v1.DeleteDocumentsResponse\x12]\n\x0e\x44\x65leteByFilter\x12$.sparsegate.v1.DeleteByFilterRequest\x1a%.sparsegate.v1.DeleteByFilterResponse\x12Q\n\nSetPayload\x12 .sparsegate.v1.SetPayloadRequest\x1a!.sparsegate.v1.SetPayloadResponse\x12T\n\x05\x43ount\x12$.sparsegate.v1.CountDocumentsRequest\x1a%.sparsegate.v1.CountDocumentsResponse\x12W\n\x06Scroll\x12%.sparsegate.v1.ScrollDocumentsRequest\x1a&.sparsegate.v1.ScrollDocumentsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,48 +37,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SETPAYLOADREQUEST_PAYLOADENTRY']._loaded_options = None
   _globals['_SETPAYLOADREQUEST_PAYLOADENTRY']._serialized_options = b'8\001'
-  _globals['_PAYLOADMODE']._serialized_start=3185
-  _globals['_PAYLOADMODE']._serialized_end=3303
-  _globals['_UPSERTREQUEST']._serialized_start=129
-  _globals['_UPSERTREQUEST']._serialized_end=303
-  _globals['_UPSERTRESULT']._serialized_start=305
-  _globals['_UPSERTRESULT']._serialized_end=415
-  _globals['_UPSERTRESPONSE']._serialized_start=418
-  _globals['_UPSERTRESPONSE']._serialized_end=632
-  _globals['_UPSERTSTREAMREQUEST']._serialized_start=634
-  _globals['_UPSERTSTREAMREQUEST']._serialized_end=761
-  _globals['_STREAMPOSITIONREQUEST']._serialized_start=763
-  _globals['_STREAMPOSITIONREQUEST']._serialized_end=846
-  _globals['_STREAMPOSITIONRESPONSE']._serialized_start=848
-  _globals['_STREAMPOSITIONRESPONSE']._serialized_end=896
-  _globals['_UPSERTSTREAMRESPONSE']._serialized_start=898
-  _globals['_UPSERTSTREAMRESPONSE']._serialized_end=999
-  _globals['_GETDOCUMENTSREQUEST']._serialized_start=1002
-  _globals['_GETDOCUMENTSREQUEST']._serialized_end=1328
-  _globals['_GETDOCUMENTSRESPONSE']._serialized_start=1331
-  _globals['_GETDOCUMENTSRESPONSE']._serialized_end=1495
-  _globals['_DELETEDOCUMENTSREQUEST']._serialized_start=1497
-  _globals['_DELETEDOCUMENTSREQUEST']._serialized_end=1602
-  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_start=1604
-  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_end=1687
-  _globals['_DELETEBYFILTERREQUEST']._serialized_start=1689
-  _globals['_DELETEBYFILTERREQUEST']._serialized_end=1795
-  _globals['_DELETEBYFILTERRESPONSE']._serialized_start=1797
-  _globals['_DELETEBYFILTERRESPONSE']._serialized_end=1879
-  _globals['_SETPAYLOADREQUEST']._serialized_start=1882
-  _globals['_SETPAYLOADREQUEST']._serialized_end=2273
-  _globals['_SETPAYLOADREQUEST_PAYLOADENTRY']._serialized_start=2181
-  _globals['_SETPAYLOADREQUEST_PAYLOADENTRY']._serialized_end=2261
-  _globals['_SETPAYLOADRESPONSE']._serialized_start=2275
-  _globals['_SETPAYLOADRESPONSE']._serialized_end=2355
-  _globals['_COUNTDOCUMENTSREQUEST']._serialized_start=2357
-  _globals['_COUNTDOCUMENTSREQUEST']._serialized_end=2461
-  _globals['_COUNTDOCUMENTSRESPONSE']._serialized_start=2463
-  _globals['_COUNTDOCUMENTSRESPONSE']._serialized_end=2573
-  _globals['_SCROLLDOCUMENTSREQUEST']._serialized_start=2576
-  _globals['_SCROLLDOCUMENTSREQUEST']._serialized_end=2978
-  _globals['_SCROLLDOCUMENTSRESPONSE']._serialized_start=2981
-  _globals['_SCROLLDOCUMENTSRESPONSE']._serialized_end=3183
-  _globals['_DOCUMENTSERVICE']._serialized_start=3306
-  _globals['_DOCUMENTSERVICE']._serialized_end=4104
+  _globals['_PAYLOADMODE']._serialized_start=3309
+  _globals['_PAYLOADMODE']._serialized_end=3427
+  _globals['_UPSERTREQUEST']._serialized_start=156
+  _globals['_UPSERTREQUEST']._serialized_end=330
+  _globals['_UPSERTRESULT']._serialized_start=332
+  _globals['_UPSERTRESULT']._serialized_end=442
+  _globals['_UPSERTRESPONSE']._serialized_start=445
+  _globals['_UPSERTRESPONSE']._serialized_end=756
+  _globals['_UPSERTSTREAMREQUEST']._serialized_start=758
+  _globals['_UPSERTSTREAMREQUEST']._serialized_end=885
+  _globals['_STREAMPOSITIONREQUEST']._serialized_start=887
+  _globals['_STREAMPOSITIONREQUEST']._serialized_end=970
+  _globals['_STREAMPOSITIONRESPONSE']._serialized_start=972
+  _globals['_STREAMPOSITIONRESPONSE']._serialized_end=1020
+  _globals['_UPSERTSTREAMRESPONSE']._serialized_start=1022
+  _globals['_UPSERTSTREAMRESPONSE']._serialized_end=1123
+  _globals['_GETDOCUMENTSREQUEST']._serialized_start=1126
+  _globals['_GETDOCUMENTSREQUEST']._serialized_end=1452
+  _globals['_GETDOCUMENTSRESPONSE']._serialized_start=1455
+  _globals['_GETDOCUMENTSRESPONSE']._serialized_end=1619
+  _globals['_DELETEDOCUMENTSREQUEST']._serialized_start=1621
+  _globals['_DELETEDOCUMENTSREQUEST']._serialized_end=1726
+  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_start=1728
+  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_end=1811
+  _globals['_DELETEBYFILTERREQUEST']._serialized_start=1813
+  _globals['_DELETEBYFILTERREQUEST']._serialized_end=1919
+  _globals['_DELETEBYFILTERRESPONSE']._serialized_start=1921
+  _globals['_DELETEBYFILTERRESPONSE']._serialized_end=2003
+  _globals['_SETPAYLOADREQUEST']._serialized_start=2006
+  _globals['_SETPAYLOADREQUEST']._serialized_end=2397
+  _globals['_SETPAYLOADREQUEST_PAYLOADENTRY']._serialized_start=2305
+  _globals['_SETPAYLOADREQUEST_PAYLOADENTRY']._serialized_end=2385
+  _globals['_SETPAYLOADRESPONSE']._serialized_start=2399
+  _globals['_SETPAYLOADRESPONSE']._serialized_end=2479
+  _globals['_COUNTDOCUMENTSREQUEST']._serialized_start=2481
+  _globals['_COUNTDOCUMENTSREQUEST']._serialized_end=2585
+  _globals['_COUNTDOCUMENTSRESPONSE']._serialized_start=2587
+  _globals['_COUNTDOCUMENTSRESPONSE']._serialized_end=2697
+  _globals['_SCROLLDOCUMENTSREQUEST']._serialized_start=2700
+  _globals['_SCROLLDOCUMENTSREQUEST']._serialized_end=3102
+  _globals['_SCROLLDOCUMENTSRESPONSE']._serialized_start=3105
+  _globals['_SCROLLDOCUMENTSRESPONSE']._serialized_end=3307
+  _globals['_DOCUMENTSERVICE']._serialized_start=3430
+  _globals['_DOCUMENTSERVICE']._serialized_end=4228
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from sparsegate.v1 import common_pb2 as _common_pb2
 from sparsegate.v1 import filter_pb2 as _filter_pb2
+from sparsegate.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -125,12 +126,16 @@ class UpsertResponse(_message.Message):
     APPLIED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     REPEATED_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Sequence number of the write; the collection's last one when nothing was applied."""
     applied: _builtins.int
     """Documents applied."""
     repeated: _builtins.bool
     """Whether they were applied before, by the same request or batch, and nothing was written now."""
+    fingerprint: _builtins.str
+    """Fingerprint of the identity of the collection's model."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpsertResult]:
         """One result per document, in order."""
@@ -138,6 +143,10 @@ class UpsertResponse(_message.Message):
     @_builtins.property
     def timings(self) -> _common_pb2.StageTimings:
         """Where the time went."""
+
+    @_builtins.property
+    def execution(self) -> _model_pb2.ModelExecution:
+        """How the model ran that encoded texts; not set where every document came with a vector."""
 
     def __init__(
         self,
@@ -147,10 +156,12 @@ class UpsertResponse(_message.Message):
         applied: _builtins.int = ...,
         timings: _common_pb2.StageTimings | None = ...,
         repeated: _builtins.bool = ...,
+        fingerprint: _builtins.str = ...,
+        execution: _model_pb2.ModelExecution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "repeated", b"repeated", "results", b"results", "sequence", b"sequence", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "execution", b"execution", "fingerprint", b"fingerprint", "repeated", b"repeated", "results", b"results", "sequence", b"sequence", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

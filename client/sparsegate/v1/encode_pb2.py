@@ -24,33 +24,34 @@ _sym_db = _symbol_database.Default()
 
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from sparsegate.v1 import common_pb2 as sparsegate_dot_v1_dot_common__pb2
+from sparsegate.v1 import model_pb2 as sparsegate_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asparsegate/v1/encode.proto\x12\rsparsegate.v1\x1a\x17google/rpc/status.proto\x1a\x1asparsegate/v1/common.proto\"\xac\x02\n\rEncodeRequest\x12\x16\n\x05model\x18\x01 \x01(\tB\x00R\x05model\x12/\n\x04mode\x18\x02 \x01(\x0e\x32\x19.sparsegate.v1.EncodeModeB\x00R\x04mode\x12\x16\n\x05texts\x18\x03 \x03(\tB\x00R\x05texts\x12\x1a\n\x05top_k\x18\x04 \x01(\rB\x00H\x00R\x04topK\x88\x01\x01\x12#\n\tthreshold\x18\x05 \x01(\x02\x42\x00H\x01R\tthreshold\x88\x01\x01\x12\x1d\n\nwith_terms\x18\x06 \x01(\x08R\twithTerms\x12\x42\n\ron_truncation\x18\x07 \x01(\x0e\x32\x1b.sparsegate.v1.OnTruncationB\x00R\x0conTruncationB\x08\n\x06_top_kB\x0c\n\n_threshold\"\xb2\x01\n\x08\x45ncoding\x12\x35\n\x06vector\x18\x01 \x01(\x0b\x32\x1b.sparsegate.v1.SparseVectorB\x00R\x06vector\x12\x16\n\x05terms\x18\x02 \x03(\tB\x00R\x05terms\x12!\n\x0btokens_used\x18\x03 \x01(\rB\x00R\ntokensUsed\x12\x1c\n\ttruncated\x18\x04 \x01(\x08R\ttruncated\x12\x16\n\x06\x63\x61pped\x18\x05 \x01(\x08R\x06\x63\x61pped\"}\n\x0c\x45ncodeResult\x12\x35\n\x08\x65ncoding\x18\x01 \x01(\x0b\x32\x17.sparsegate.v1.EncodingH\x00R\x08\x65ncoding\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rrorB\n\n\x06result\x12\x00\"\xbc\x01\n\x0e\x45ncodeResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32\x1b.sparsegate.v1.EncodeResultB\x00R\x07results\x12\x16\n\x05model\x18\x02 \x01(\tB\x00R\x05model\x12\"\n\x0b\x66ingerprint\x18\x03 \x01(\tB\x00R\x0b\x66ingerprint\x12\x35\n\x07timings\x18\x04 \x01(\x0b\x32\x1b.sparsegate.v1.StageTimingsR\x07timings\"A\n\x0fTokenizeRequest\x12\x16\n\x05model\x18\x01 \x01(\tB\x00R\x05model\x12\x16\n\x05texts\x18\x02 \x03(\tB\x00R\x05texts\"[\n\x05Token\x12\x10\n\x02id\x18\x01 \x01(\rB\x00R\x02id\x12\x14\n\x04text\x18\x02 \x01(\tB\x00R\x04text\x12\x16\n\x05start\x18\x03 \x01(\rB\x00R\x05start\x12\x12\n\x03\x65nd\x18\x04 \x01(\rB\x00R\x03\x65nd\"]\n\rTokenizedText\x12.\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.TokenB\x00R\x06tokens\x12\x1c\n\ttruncated\x18\x02 \x01(\x08R\ttruncated\"`\n\x10TokenizeResponse\x12\x34\n\x05texts\x18\x01 \x03(\x0b\x32\x1c.sparsegate.v1.TokenizedTextB\x00R\x05texts\x12\x16\n\x05model\x18\x02 \x01(\tB\x00R\x05model*Z\n\nEncodeMode\x12\x1b\n\x17\x45NCODE_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NCODE_MODE_QUERY\x10\x01\x12\x18\n\x14\x45NCODE_MODE_DOCUMENT\x10\x02\x32\xa3\x01\n\rEncodeService\x12\x45\n\x06\x45ncode\x12\x1c.sparsegate.v1.EncodeRequest\x1a\x1d.sparsegate.v1.EncodeResponse\x12K\n\x08Tokenize\x12\x1e.sparsegate.v1.TokenizeRequest\x1a\x1f.sparsegate.v1.TokenizeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asparsegate/v1/encode.proto\x12\rsparsegate.v1\x1a\x17google/rpc/status.proto\x1a\x1asparsegate/v1/common.proto\x1a\x19sparsegate/v1/model.proto\"\xac\x02\n\rEncodeRequest\x12\x16\n\x05model\x18\x01 \x01(\tB\x00R\x05model\x12/\n\x04mode\x18\x02 \x01(\x0e\x32\x19.sparsegate.v1.EncodeModeB\x00R\x04mode\x12\x16\n\x05texts\x18\x03 \x03(\tB\x00R\x05texts\x12\x1a\n\x05top_k\x18\x04 \x01(\rB\x00H\x00R\x04topK\x88\x01\x01\x12#\n\tthreshold\x18\x05 \x01(\x02\x42\x00H\x01R\tthreshold\x88\x01\x01\x12\x1d\n\nwith_terms\x18\x06 \x01(\x08R\twithTerms\x12\x42\n\ron_truncation\x18\x07 \x01(\x0e\x32\x1b.sparsegate.v1.OnTruncationB\x00R\x0conTruncationB\x08\n\x06_top_kB\x0c\n\n_threshold\"\xb2\x01\n\x08\x45ncoding\x12\x35\n\x06vector\x18\x01 \x01(\x0b\x32\x1b.sparsegate.v1.SparseVectorB\x00R\x06vector\x12\x16\n\x05terms\x18\x02 \x03(\tB\x00R\x05terms\x12!\n\x0btokens_used\x18\x03 \x01(\rB\x00R\ntokensUsed\x12\x1c\n\ttruncated\x18\x04 \x01(\x08R\ttruncated\x12\x16\n\x06\x63\x61pped\x18\x05 \x01(\x08R\x06\x63\x61pped\"}\n\x0c\x45ncodeResult\x12\x35\n\x08\x65ncoding\x18\x01 \x01(\x0b\x32\x17.sparsegate.v1.EncodingH\x00R\x08\x65ncoding\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rrorB\n\n\x06result\x12\x00\"\xf9\x01\n\x0e\x45ncodeResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32\x1b.sparsegate.v1.EncodeResultB\x00R\x07results\x12\x16\n\x05model\x18\x02 \x01(\tB\x00R\x05model\x12\"\n\x0b\x66ingerprint\x18\x03 \x01(\tB\x00R\x0b\x66ingerprint\x12\x35\n\x07timings\x18\x04 \x01(\x0b\x32\x1b.sparsegate.v1.StageTimingsR\x07timings\x12;\n\texecution\x18\x05 \x01(\x0b\x32\x1d.sparsegate.v1.ModelExecutionR\texecution\"A\n\x0fTokenizeRequest\x12\x16\n\x05model\x18\x01 \x01(\tB\x00R\x05model\x12\x16\n\x05texts\x18\x02 \x03(\tB\x00R\x05texts\"[\n\x05Token\x12\x10\n\x02id\x18\x01 \x01(\rB\x00R\x02id\x12\x14\n\x04text\x18\x02 \x01(\tB\x00R\x04text\x12\x16\n\x05start\x18\x03 \x01(\rB\x00R\x05start\x12\x12\n\x03\x65nd\x18\x04 \x01(\rB\x00R\x03\x65nd\"]\n\rTokenizedText\x12.\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.TokenB\x00R\x06tokens\x12\x1c\n\ttruncated\x18\x02 \x01(\x08R\ttruncated\"`\n\x10TokenizeResponse\x12\x34\n\x05texts\x18\x01 \x03(\x0b\x32\x1c.sparsegate.v1.TokenizedTextB\x00R\x05texts\x12\x16\n\x05model\x18\x02 \x01(\tB\x00R\x05model*Z\n\nEncodeMode\x12\x1b\n\x17\x45NCODE_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NCODE_MODE_QUERY\x10\x01\x12\x18\n\x14\x45NCODE_MODE_DOCUMENT\x10\x02\x32\xa3\x01\n\rEncodeService\x12\x45\n\x06\x45ncode\x12\x1c.sparsegate.v1.EncodeRequest\x1a\x1d.sparsegate.v1.EncodeResponse\x12K\n\x08Tokenize\x12\x1e.sparsegate.v1.TokenizeRequest\x1a\x1f.sparsegate.v1.TokenizeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sparsegate.v1.encode_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODEMODE']._serialized_start=1253
-  _globals['_ENCODEMODE']._serialized_end=1343
-  _globals['_ENCODEREQUEST']._serialized_start=99
-  _globals['_ENCODEREQUEST']._serialized_end=399
-  _globals['_ENCODING']._serialized_start=402
-  _globals['_ENCODING']._serialized_end=580
-  _globals['_ENCODERESULT']._serialized_start=582
-  _globals['_ENCODERESULT']._serialized_end=707
-  _globals['_ENCODERESPONSE']._serialized_start=710
-  _globals['_ENCODERESPONSE']._serialized_end=898
-  _globals['_TOKENIZEREQUEST']._serialized_start=900
-  _globals['_TOKENIZEREQUEST']._serialized_end=965
-  _globals['_TOKEN']._serialized_start=967
-  _globals['_TOKEN']._serialized_end=1058
-  _globals['_TOKENIZEDTEXT']._serialized_start=1060
-  _globals['_TOKENIZEDTEXT']._serialized_end=1153
-  _globals['_TOKENIZERESPONSE']._serialized_start=1155
-  _globals['_TOKENIZERESPONSE']._serialized_end=1251
-  _globals['_ENCODESERVICE']._serialized_start=1346
-  _globals['_ENCODESERVICE']._serialized_end=1509
+  _globals['_ENCODEMODE']._serialized_start=1341
+  _globals['_ENCODEMODE']._serialized_end=1431
+  _globals['_ENCODEREQUEST']._serialized_start=126
+  _globals['_ENCODEREQUEST']._serialized_end=426
+  _globals['_ENCODING']._serialized_start=429
+  _globals['_ENCODING']._serialized_end=607
+  _globals['_ENCODERESULT']._serialized_start=609
+  _globals['_ENCODERESULT']._serialized_end=734
+  _globals['_ENCODERESPONSE']._serialized_start=737
+  _globals['_ENCODERESPONSE']._serialized_end=986
+  _globals['_TOKENIZEREQUEST']._serialized_start=988
+  _globals['_TOKENIZEREQUEST']._serialized_end=1053
+  _globals['_TOKEN']._serialized_start=1055
+  _globals['_TOKEN']._serialized_end=1146
+  _globals['_TOKENIZEDTEXT']._serialized_start=1148
+  _globals['_TOKENIZEDTEXT']._serialized_end=1241
+  _globals['_TOKENIZERESPONSE']._serialized_start=1243
+  _globals['_TOKENIZERESPONSE']._serialized_end=1339
+  _globals['_ENCODESERVICE']._serialized_start=1434
+  _globals['_ENCODESERVICE']._serialized_end=1597
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from sparsegate.v1 import common_pb2 as _common_pb2
+from sparsegate.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -186,6 +187,7 @@ class EncodeResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     fingerprint: _builtins.str
@@ -198,6 +200,10 @@ class EncodeResponse(_message.Message):
     def timings(self) -> _common_pb2.StageTimings:
         """Where the time went."""
 
+    @_builtins.property
+    def execution(self) -> _model_pb2.ModelExecution:
+        """How the model ran."""
+
     def __init__(
         self,
         *,
@@ -205,10 +211,11 @@ class EncodeResponse(_message.Message):
         model: _builtins.str = ...,
         fingerprint: _builtins.str = ...,
         timings: _common_pb2.StageTimings | None = ...,
+        execution: _model_pb2.ModelExecution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "model", b"model", "results", b"results", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "fingerprint", b"fingerprint", "model", b"model", "results", b"results", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

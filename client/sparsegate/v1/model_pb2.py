@@ -24,23 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19sparsegate/v1/model.proto\x12\rsparsegate.v1\"\x92\x03\n\x05Model\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\x12\x18\n\x06\x66\x61mily\x18\x02 \x01(\tB\x00R\x06\x66\x61mily\x12\"\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x00R\x0b\x64\x65scription\x12\x18\n\x06source\x18\x04 \x01(\tB\x00R\x06source\x12 \n\nparameters\x18\x05 \x01(\x04\x42\x00R\nparameters\x12)\n\x0fvocabulary_size\x18\x06 \x01(\rB\x00R\x0evocabularySize\x12\x1f\n\nmax_length\x18\x07 \x01(\rB\x00R\tmaxLength\x12\x1d\n\tmax_terms\x18\x08 \x01(\rB\x00R\x08maxTerms\x12\"\n\x0b\x66ingerprint\x18\t \x01(\tB\x00R\x0b\x66ingerprint\x12\x1e\n\tprecision\x18\n \x01(\tB\x00R\tprecision\x12\x18\n\x06output\x18\x0b \x01(\tB\x00R\x06output\x12\x1a\n\x07\x62\x61\x63kend\x18\x0c \x01(\tB\x00R\x07\x62\x61\x63kend\x12\x14\n\x05ready\x18\r \x01(\x08R\x05ready\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.ModelB\x00R\x06models\"\'\n\x0fGetModelRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\">\n\x10GetModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x14.sparsegate.v1.ModelR\x05model2\xa3\x01\n\x0cModelService\x12K\n\x04List\x12 .sparsegate.v1.ListModelsRequest\x1a!.sparsegate.v1.ListModelsResponse\x12\x46\n\x03Get\x12\x1e.sparsegate.v1.GetModelRequest\x1a\x1f.sparsegate.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19sparsegate/v1/model.proto\x12\rsparsegate.v1\"\xd2\x04\n\x05Model\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\x12\x18\n\x06\x66\x61mily\x18\x02 \x01(\tB\x00R\x06\x66\x61mily\x12\"\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x00R\x0b\x64\x65scription\x12\x18\n\x06source\x18\x04 \x01(\tB\x00R\x06source\x12 \n\nparameters\x18\x05 \x01(\x04\x42\x00R\nparameters\x12)\n\x0fvocabulary_size\x18\x06 \x01(\rB\x00R\x0evocabularySize\x12\x1f\n\nmax_length\x18\x07 \x01(\rB\x00R\tmaxLength\x12\x1d\n\tmax_terms\x18\x08 \x01(\rB\x00R\x08maxTerms\x12\"\n\x0b\x66ingerprint\x18\t \x01(\tB\x00R\x0b\x66ingerprint\x12\x1e\n\tprecision\x18\n \x01(\tB\x00R\tprecision\x12\x18\n\x06output\x18\x0b \x01(\tB\x00R\x06output\x12\x1a\n\x07\x62\x61\x63kend\x18\x0c \x01(\tB\x00R\x07\x62\x61\x63kend\x12\x14\n\x05ready\x18\r \x01(\x08R\x05ready\x12\x38\n\x08identity\x18\x0e \x01(\x0b\x32\x1c.sparsegate.v1.ModelIdentityR\x08identity\x12\x1c\n\tpositions\x18\x0f \x01(\x08R\tpositions\x12\'\n\x0etriton_backend\x18\x10 \x01(\tB\x00R\rtritonBackend\x12\x18\n\x06\x64\x65vice\x18\x11 \x01(\tB\x00R\x06\x64\x65vice\x12#\n\x0cquery_source\x18\x12 \x01(\tB\x00R\x0bquerySource\"\xe0\x03\n\rModelIdentity\x12\x18\n\x06\x66\x61mily\x18\x01 \x01(\tB\x00R\x06\x66\x61mily\x12\x1a\n\x07queries\x18\x02 \x01(\tB\x00R\x07queries\x12\'\n\x0eweights_sha256\x18\x03 \x01(\tB\x00R\rweightsSha256\x12\x32\n\x14query_weights_sha256\x18\x04 \x01(\tB\x00R\x12queryWeightsSha256\x12\x1f\n\nidf_sha256\x18\x05 \x01(\tB\x00R\tidfSha256\x12+\n\x10tokenizer_sha256\x18\x06 \x01(\tB\x00R\x0ftokenizerSha256\x12)\n\x0fvocabulary_size\x18\x07 \x01(\rB\x00R\x0evocabularySize\x12\x1a\n\x07pooling\x18\x08 \x01(\tB\x00R\x07pooling\x12 \n\nactivation\x18\t \x01(\tB\x00R\nactivation\x12\x1f\n\nmax_length\x18\n \x01(\rB\x00R\tmaxLength\x12\x1d\n\tmax_terms\x18\x0b \x01(\rB\x00R\x08maxTerms\x12\x1e\n\tthreshold\x18\x0c \x01(\x01\x42\x00R\tthreshold\x12%\n\rdropped_terms\x18\r \x03(\rB\x00R\x0c\x64roppedTerms\"L\n\x0eModelExecution\x12\x1e\n\tprecision\x18\x01 \x01(\tB\x00R\tprecision\x12\x1a\n\x07\x62\x61\x63kend\x18\x02 \x01(\tB\x00R\x07\x62\x61\x63kend\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x14.sparsegate.v1.ModelB\x00R\x06models\"\'\n\x0fGetModelRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\">\n\x10GetModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x14.sparsegate.v1.ModelR\x05model\"(\n\x10LoadModelRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\"\xc8\x01\n\x11LoadModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x14.sparsegate.v1.ModelR\x05model\x12\x36\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.sparsegate.v1.LoadOutcomeB\x00R\x07outcome\x12\"\n\x0b\x63ollections\x18\x03 \x03(\tB\x00R\x0b\x63ollections\x12+\n\x10\x63ollection_count\x18\x04 \x01(\rB\x00R\x0f\x63ollectionCount\"*\n\x12UnloadModelRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\"f\n\x13UnloadModelResponse\x12\"\n\x0b\x63ollections\x18\x01 \x03(\tB\x00R\x0b\x63ollections\x12+\n\x10\x63ollection_count\x18\x02 \x01(\rB\x00R\x0f\x63ollectionCount*{\n\x0bLoadOutcome\x12\x1c\n\x18LOAD_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13LOAD_OUTCOME_LOADED\x10\x01\x12\x19\n\x15LOAD_OUTCOME_REPLACED\x10\x02\x12\x1a\n\x16LOAD_OUTCOME_UNCHANGED\x10\x03\x32\xbf\x02\n\x0cModelService\x12K\n\x04List\x12 .sparsegate.v1.ListModelsRequest\x1a!.sparsegate.v1.ListModelsResponse\x12\x46\n\x03Get\x12\x1e.sparsegate.v1.GetModelRequest\x1a\x1f.sparsegate.v1.GetModelResponse\x12I\n\x04Load\x12\x1f.sparsegate.v1.LoadModelRequest\x1a .sparsegate.v1.LoadModelResponse\x12O\n\x06Unload\x12!.sparsegate.v1.UnloadModelRequest\x1a\".sparsegate.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sparsegate.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LOADOUTCOME']._serialized_start=1791
+  _globals['_LOADOUTCOME']._serialized_end=1914
   _globals['_MODEL']._serialized_start=45
-  _globals['_MODEL']._serialized_end=447
-  _globals['_LISTMODELSREQUEST']._serialized_start=449
-  _globals['_LISTMODELSREQUEST']._serialized_end=468
-  _globals['_LISTMODELSRESPONSE']._serialized_start=470
-  _globals['_LISTMODELSRESPONSE']._serialized_end=538
-  _globals['_GETMODELREQUEST']._serialized_start=540
-  _globals['_GETMODELREQUEST']._serialized_end=579
-  _globals['_GETMODELRESPONSE']._serialized_start=581
-  _globals['_GETMODELRESPONSE']._serialized_end=643
-  _globals['_MODELSERVICE']._serialized_start=646
-  _globals['_MODELSERVICE']._serialized_end=809
+  _globals['_MODEL']._serialized_end=639
+  _globals['_MODELIDENTITY']._serialized_start=642
+  _globals['_MODELIDENTITY']._serialized_end=1122
+  _globals['_MODELEXECUTION']._serialized_start=1124
+  _globals['_MODELEXECUTION']._serialized_end=1200
+  _globals['_LISTMODELSREQUEST']._serialized_start=1202
+  _globals['_LISTMODELSREQUEST']._serialized_end=1221
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1223
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1291
+  _globals['_GETMODELREQUEST']._serialized_start=1293
+  _globals['_GETMODELREQUEST']._serialized_end=1332
+  _globals['_GETMODELRESPONSE']._serialized_start=1334
+  _globals['_GETMODELRESPONSE']._serialized_end=1396
+  _globals['_LOADMODELREQUEST']._serialized_start=1398
+  _globals['_LOADMODELREQUEST']._serialized_end=1438
+  _globals['_LOADMODELRESPONSE']._serialized_start=1441
+  _globals['_LOADMODELRESPONSE']._serialized_end=1641
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1643
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1685
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1687
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1789
+  _globals['_MODELSERVICE']._serialized_start=1917
+  _globals['_MODELSERVICE']._serialized_end=2236
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _LoadOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LoadOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOAD_OUTCOME_UNSPECIFIED: _LoadOutcome.ValueType  # 0
+    """Not given."""
+    LOAD_OUTCOME_LOADED: _LoadOutcome.ValueType  # 1
+    """It was not served, or could not run."""
+    LOAD_OUTCOME_REPLACED: _LoadOutcome.ValueType  # 2
+    """Another model of that name was served, or the same from other files."""
+    LOAD_OUTCOME_UNCHANGED: _LoadOutcome.ValueType  # 3
+    """Nothing: it was served already."""
+
+class LoadOutcome(_LoadOutcome, metaclass=_LoadOutcomeEnumTypeWrapper):
+    """What there was to do for a model to be served as its folder has it."""
+
+LOAD_OUTCOME_UNSPECIFIED: LoadOutcome.ValueType  # 0
+"""Not given."""
+LOAD_OUTCOME_LOADED: LoadOutcome.ValueType  # 1
+"""It was not served, or could not run."""
+LOAD_OUTCOME_REPLACED: LoadOutcome.ValueType  # 2
+"""Another model of that name was served, or the same from other files."""
+LOAD_OUTCOME_UNCHANGED: LoadOutcome.ValueType  # 3
+"""Nothing: it was served already."""
+Global___LoadOutcome: _TypeAlias = LoadOutcome  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
@@ -37,6 +66,11 @@ class Model(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    POSITIONS_FIELD_NUMBER: _builtins.int
+    TRITON_BACKEND_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    QUERY_SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     family: _builtins.str
@@ -58,11 +92,23 @@ class Model(_message.Message):
     precision: _builtins.str
     """Numeric precision that it runs in."""
     output: _builtins.str
-    """What its graph returns: `terms` or `logits`."""
+    """What its graph returns: `terms`, `pooled` or `logits`."""
     backend: _builtins.str
     """Where its graph runs: `triton`, `onnx` or `dummy`."""
     ready: _builtins.bool
     """Whether it can encode now."""
+    positions: _builtins.bool
+    """Whether it tells the token that caused each term."""
+    triton_backend: _builtins.str
+    """What runs its graph inside Triton: `python`, `onnxruntime`, `tensorrt`, `torch`."""
+    device: _builtins.str
+    """Where Triton runs it: `cpu` or `gpu`."""
+    query_source: _builtins.str
+    """Where the checkpoint of its queries came from; empty where they have none of their own."""
+    @_builtins.property
+    def identity(self) -> Global___ModelIdentity:
+        """All that its vectors depend on, of which the fingerprint is a digest."""
+
     def __init__(
         self,
         *,
@@ -79,14 +125,123 @@ class Model(_message.Message):
         output: _builtins.str = ...,
         backend: _builtins.str = ...,
         ready: _builtins.bool = ...,
+        identity: Global___ModelIdentity | None = ...,
+        positions: _builtins.bool = ...,
+        triton_backend: _builtins.str = ...,
+        device: _builtins.str = ...,
+        query_source: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "description", b"description", "family", b"family", "fingerprint", b"fingerprint", "max_length", b"max_length", "max_terms", b"max_terms", "name", b"name", "output", b"output", "parameters", b"parameters", "precision", b"precision", "ready", b"ready", "source", b"source", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "description", b"description", "device", b"device", "family", b"family", "fingerprint", b"fingerprint", "identity", b"identity", "max_length", b"max_length", "max_terms", b"max_terms", "name", b"name", "output", b"output", "parameters", b"parameters", "positions", b"positions", "precision", b"precision", "query_source", b"query_source", "ready", b"ready", "source", b"source", "triton_backend", b"triton_backend", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelIdentity(_message.Message):
+    """All that a vector's values depend on. Two models with equal identities make the same vectors; how
+    a model runs is no part of it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
+    QUERY_WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
+    IDF_SHA256_FIELD_NUMBER: _builtins.int
+    TOKENIZER_SHA256_FIELD_NUMBER: _builtins.int
+    VOCABULARY_SIZE_FIELD_NUMBER: _builtins.int
+    POOLING_FIELD_NUMBER: _builtins.int
+    ACTIVATION_FIELD_NUMBER: _builtins.int
+    MAX_LENGTH_FIELD_NUMBER: _builtins.int
+    MAX_TERMS_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    DROPPED_TERMS_FIELD_NUMBER: _builtins.int
+    family: _builtins.str
+    """How text becomes weighted terms: `splade`, `splade-doc`, …."""
+    queries: _builtins.str
+    """What encodes a query: `documents`, the documents' own graph; `graph`, one of its own; or
+    `tokens`, a weight for each of its tokens, without a graph.
+    """
+    weights_sha256: _builtins.str
+    """SHA-256 of the checkpoint's weights, in hex."""
+    query_weights_sha256: _builtins.str
+    """SHA-256 of the weights of the queries' own checkpoint, in hex; empty where they have none."""
+    idf_sha256: _builtins.str
+    """SHA-256 of the weights that a query's tokens have, in hex; empty where there are none."""
+    tokenizer_sha256: _builtins.str
+    """SHA-256 of the tokenizer, in hex."""
+    vocabulary_size: _builtins.int
+    """Number of terms."""
+    pooling: _builtins.str
+    """How the positions of a text are joined: `max` or `sum`."""
+    activation: _builtins.str
+    """What makes a weight of a logit: `log1p` or `log1p-twice`."""
+    max_length: _builtins.int
+    """Greatest number of tokens of a text, special tokens included."""
+    max_terms: _builtins.int
+    """Greatest number of terms of a vector."""
+    threshold: _builtins.float
+    """Weights at or below it are dropped."""
+    @_builtins.property
+    def dropped_terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Terms that no vector has, ascending."""
+
+    def __init__(
+        self,
+        *,
+        family: _builtins.str = ...,
+        queries: _builtins.str = ...,
+        weights_sha256: _builtins.str = ...,
+        query_weights_sha256: _builtins.str = ...,
+        idf_sha256: _builtins.str = ...,
+        tokenizer_sha256: _builtins.str = ...,
+        vocabulary_size: _builtins.int = ...,
+        pooling: _builtins.str = ...,
+        activation: _builtins.str = ...,
+        max_length: _builtins.int = ...,
+        max_terms: _builtins.int = ...,
+        threshold: _builtins.float = ...,
+        dropped_terms: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "dropped_terms", b"dropped_terms", "family", b"family", "idf_sha256", b"idf_sha256", "max_length", b"max_length", "max_terms", b"max_terms", "pooling", b"pooling", "queries", b"queries", "query_weights_sha256", b"query_weights_sha256", "threshold", b"threshold", "tokenizer_sha256", b"tokenizer_sha256", "vocabulary_size", b"vocabulary_size", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelIdentity: _TypeAlias = ModelIdentity  # noqa: Y015
+
+@_typing.final
+class ModelExecution(_message.Message):
+    """How a model runs. It is told, but is no part of a model's identity: the parity gate holds each
+    precision to the same ranking.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRECISION_FIELD_NUMBER: _builtins.int
+    BACKEND_FIELD_NUMBER: _builtins.int
+    precision: _builtins.str
+    """Numeric precision: `fp32`, `fp16` or `int8`."""
+    backend: _builtins.str
+    """Where the graph runs: `triton`, `onnx` or `dummy`."""
+    def __init__(
+        self,
+        *,
+        precision: _builtins.str = ...,
+        backend: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "precision", b"precision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelExecution: _TypeAlias = ModelExecution  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
@@ -174,3 +329,115 @@ class GetModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class LoadModelRequest(_message.Message):
+    """Names a model to serve."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, which is that of its folder."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
+
+@_typing.final
+class LoadModelResponse(_message.Message):
+    """The model is served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    COLLECTION_COUNT_FIELD_NUMBER: _builtins.int
+    outcome: Global___LoadOutcome.ValueType
+    """What there was to do."""
+    collection_count: _builtins.int
+    """How many such collections there are."""
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The model."""
+
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first collections, by name, whose vectors another model of that name made, and which refuse
+        texts therefore.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+        outcome: Global___LoadOutcome.ValueType = ...,
+        collections: _abc.Iterable[_builtins.str] | None = ...,
+        collection_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_count", b"collection_count", "collections", b"collections", "model", b"model", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelResponse: _TypeAlias = LoadModelResponse  # noqa: Y015
+
+@_typing.final
+class UnloadModelRequest(_message.Message):
+    """Names a model to serve no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelRequest: _TypeAlias = UnloadModelRequest  # noqa: Y015
+
+@_typing.final
+class UnloadModelResponse(_message.Message):
+    """The model is served no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    COLLECTION_COUNT_FIELD_NUMBER: _builtins.int
+    collection_count: _builtins.int
+    """How many collections it has."""
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first collections of the model, by name: their texts cannot be encoded until it is back."""
+
+    def __init__(
+        self,
+        *,
+        collections: _abc.Iterable[_builtins.str] | None = ...,
+        collection_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_count", b"collection_count", "collections", b"collections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015

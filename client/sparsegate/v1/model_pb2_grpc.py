@@ -45,6 +45,16 @@ class ModelServiceStub:
                 request_serializer=sparsegate_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=sparsegate_dot_v1_dot_model__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.Load = channel.unary_unary(
+                '/sparsegate.v1.ModelService/Load',
+                request_serializer=sparsegate_dot_v1_dot_model__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_model__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.Unload = channel.unary_unary(
+                '/sparsegate.v1.ModelService/Unload',
+                request_serializer=sparsegate_dot_v1_dot_model__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=sparsegate_dot_v1_dot_model__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -65,6 +75,23 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Load(self, request, context):
+        """Serves a model of the gateway's model repository, as its folder has it now. A model of that
+        name that was served before is replaced: requests that have begun finish with it. Where loading
+        fails, everything stays as it was. Loading goes on where the caller no longer waits for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unload(self, request, context):
+        """Serves a model no more: requests that have begun finish, then its memory is freed. Searches and
+        writes by vector go on in its collections; texts cannot be encoded there until it is back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +104,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=sparsegate_dot_v1_dot_model__pb2.GetModelRequest.FromString,
                     response_serializer=sparsegate_dot_v1_dot_model__pb2.GetModelResponse.SerializeToString,
+            ),
+            'Load': grpc.unary_unary_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=sparsegate_dot_v1_dot_model__pb2.LoadModelRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_model__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'Unload': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unload,
+                    request_deserializer=sparsegate_dot_v1_dot_model__pb2.UnloadModelRequest.FromString,
+                    response_serializer=sparsegate_dot_v1_dot_model__pb2.UnloadModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +171,60 @@ class ModelService:
             '/sparsegate.v1.ModelService/Get',
             sparsegate_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
             sparsegate_dot_v1_dot_model__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.ModelService/Load',
+            sparsegate_dot_v1_dot_model__pb2.LoadModelRequest.SerializeToString,
+            sparsegate_dot_v1_dot_model__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparsegate.v1.ModelService/Unload',
+            sparsegate_dot_v1_dot_model__pb2.UnloadModelRequest.SerializeToString,
+            sparsegate_dot_v1_dot_model__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,15 @@ class ModelServiceStub:
     """Describes all served models, by name."""
     Get: _grpc.UnaryUnaryMultiCallable[_model_pb2.GetModelRequest, _model_pb2.GetModelResponse]
     """Describes a served model."""
+    Load: _grpc.UnaryUnaryMultiCallable[_model_pb2.LoadModelRequest, _model_pb2.LoadModelResponse]
+    """Serves a model of the gateway's model repository, as its folder has it now. A model of that
+    name that was served before is replaced: requests that have begun finish with it. Where loading
+    fails, everything stays as it was. Loading goes on where the caller no longer waits for it.
+    """
+    Unload: _grpc.UnaryUnaryMultiCallable[_model_pb2.UnloadModelRequest, _model_pb2.UnloadModelResponse]
+    """Serves a model no more: requests that have begun finish, then its memory is freed. Searches and
+    writes by vector go on in its collections; texts cannot be encoded there until it is back.
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -47,6 +56,15 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Describes all served models, by name."""
     Get: _aio.UnaryUnaryMultiCallable[_model_pb2.GetModelRequest, _model_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes a served model."""
+    Load: _aio.UnaryUnaryMultiCallable[_model_pb2.LoadModelRequest, _model_pb2.LoadModelResponse]  # type: ignore[assignment]
+    """Serves a model of the gateway's model repository, as its folder has it now. A model of that
+    name that was served before is replaced: requests that have begun finish with it. Where loading
+    fails, everything stays as it was. Loading goes on where the caller no longer waits for it.
+    """
+    Unload: _aio.UnaryUnaryMultiCallable[_model_pb2.UnloadModelRequest, _model_pb2.UnloadModelResponse]  # type: ignore[assignment]
+    """Serves a model no more: requests that have begun finish, then its memory is freed. Searches and
+    writes by vector go on in its collections; texts cannot be encoded there until it is back.
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """The models that are served."""
@@ -66,5 +84,26 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.GetModelResponse, _abc.Awaitable[_model_pb2.GetModelResponse]]:
         """Describes a served model."""
+
+    @_abc_1.abstractmethod
+    def Load(
+        self,
+        request: _model_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.LoadModelResponse, _abc.Awaitable[_model_pb2.LoadModelResponse]]:
+        """Serves a model of the gateway's model repository, as its folder has it now. A model of that
+        name that was served before is replaced: requests that have begun finish with it. Where loading
+        fails, everything stays as it was. Loading goes on where the caller no longer waits for it.
+        """
+
+    @_abc_1.abstractmethod
+    def Unload(
+        self,
+        request: _model_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.UnloadModelResponse, _abc.Awaitable[_model_pb2.UnloadModelResponse]]:
+        """Serves a model no more: requests that have begun finish, then its memory is freed. Searches and
+        writes by vector go on in its collections; texts cannot be encoded there until it is back.
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

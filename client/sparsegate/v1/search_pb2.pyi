@@ -7,10 +7,12 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from sparsegate.v1 import common_pb2 as _common_pb2
 from sparsegate.v1 import effort_pb2 as _effort_pb2
 from sparsegate.v1 import filter_pb2 as _filter_pb2
+from sparsegate.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +23,52 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SourceState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCE_STATE_UNSPECIFIED: _SourceState.ValueType  # 0
+    """The gateway is older."""
+    SOURCE_STATE_KNOWN: _SourceState.ValueType  # 1
+    """They are known."""
+    SOURCE_STATE_NO_POSITIONS: _SourceState.ValueType  # 2
+    """The model does not say: export it with `--positions`."""
+    SOURCE_STATE_NO_TEXT: _SourceState.ValueType  # 3
+    """There is no text: the query came as a vector, the document has none, or the collection keeps
+    none.
+    """
+    SOURCE_STATE_OTHER_VECTOR: _SourceState.ValueType  # 4
+    """The document's stored vector is not, or not altogether, what the model makes of its text: it
+    came with the document, or was made in another precision. Only terms whose weights agree have a
+    source.
+    """
+    SOURCE_STATE_UNAVAILABLE: _SourceState.ValueType  # 5
+    """The document's text could not be encoded again just now."""
+
+class SourceState(_SourceState, metaclass=_SourceStateEnumTypeWrapper):
+    """Why the tokens that a text's terms came from are known, or not."""
+
+SOURCE_STATE_UNSPECIFIED: SourceState.ValueType  # 0
+"""The gateway is older."""
+SOURCE_STATE_KNOWN: SourceState.ValueType  # 1
+"""They are known."""
+SOURCE_STATE_NO_POSITIONS: SourceState.ValueType  # 2
+"""The model does not say: export it with `--positions`."""
+SOURCE_STATE_NO_TEXT: SourceState.ValueType  # 3
+"""There is no text: the query came as a vector, the document has none, or the collection keeps
+none.
+"""
+SOURCE_STATE_OTHER_VECTOR: SourceState.ValueType  # 4
+"""The document's stored vector is not, or not altogether, what the model makes of its text: it
+came with the document, or was made in another precision. Only terms whose weights agree have a
+source.
+"""
+SOURCE_STATE_UNAVAILABLE: SourceState.ValueType  # 5
+"""The document's text could not be encoded again just now."""
+Global___SourceState: _TypeAlias = SourceState  # noqa: Y015
 
 @_typing.final
 class SearchRequest(_message.Message):
@@ -247,6 +295,7 @@ class SearchResponse(_message.Message):
     MISSED_SCORE_FIELD_NUMBER: _builtins.int
     BLOCKS_SKIPPED_FIELD_NUMBER: _builtins.int
     EFFORT_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Whether the text was longer than the model takes."""
     capped: _builtins.bool
@@ -281,6 +330,10 @@ class SearchResponse(_message.Message):
     def unindexed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Fields of the filter that no index covers; it was evaluated document by document."""
 
+    @_builtins.property
+    def execution(self) -> _model_pb2.ModelExecution:
+        """How the model ran that encoded the query; not set where the query came as a vector."""
+
     def __init__(
         self,
         *,
@@ -297,10 +350,11 @@ class SearchResponse(_message.Message):
         missed_score: _builtins.float | None = ...,
         blocks_skipped: _builtins.int = ...,
         effort: _builtins.float = ...,
+        execution: _model_pb2.ModelExecution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "missed_score", b"missed_score", "query", b"query", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "execution", b"execution", "missed_score", b"missed_score", "query", b"query", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "approximate", b"approximate", "blocks_skipped", b"blocks_skipped", "capped", b"capped", "effort", b"effort", "fingerprint", b"fingerprint", "hits", b"hits", "missed_score", b"missed_score", "postings_scored", b"postings_scored", "query", b"query", "sequence", b"sequence", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "approximate", b"approximate", "blocks_skipped", b"blocks_skipped", "capped", b"capped", "effort", b"effort", "execution", b"execution", "fingerprint", b"fingerprint", "hits", b"hits", "missed_score", b"missed_score", "postings_scored", b"postings_scored", "query", b"query", "sequence", b"sequence", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__missed_score: _TypeAlias = _typing.Literal["missed_score"]  # noqa: Y015
     _WhichOneofArgType__missed_score: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score"]  # noqa: Y015
@@ -478,6 +532,49 @@ class ExplainRequest(_message.Message):
 Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
 
 @_typing.final
+class SourceToken(_message.Message):
+    """The token of a text that put a term into its vector."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    WORD_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Its place among the text's tokens, special ones included, from 0, as Tokenize returns them."""
+    text: _builtins.str
+    """Its characters as they are in the text, of long ones the first 256; the vocabulary's string
+    where it stands for none, as `[CLS]` does.
+    """
+    start: _builtins.int
+    """First character of the text that it stands for, in Unicode code points."""
+    end: _builtins.int
+    """One past the last character; equal to `start` for special tokens."""
+    word: _builtins.str
+    """The whole word that it is a piece of: `text` and the letters, digits and marks that touch it on
+    either side, but for scripts that put no spaces between words. The same as `text` where the word
+    is longer than 256 characters.
+    """
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        text: _builtins.str = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        word: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "position", b"position", "start", b"start", "text", b"text", "word", b"word"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceToken: _TypeAlias = SourceToken  # noqa: Y015
+
+@_typing.final
 class TermContribution(_message.Message):
     """What one term brings to a score."""
 
@@ -488,6 +585,8 @@ class TermContribution(_message.Message):
     QUERY_WEIGHT_FIELD_NUMBER: _builtins.int
     DOCUMENT_WEIGHT_FIELD_NUMBER: _builtins.int
     CONTRIBUTION_FIELD_NUMBER: _builtins.int
+    QUERY_SOURCE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_SOURCE_FIELD_NUMBER: _builtins.int
     term_id: _builtins.int
     """The term's id."""
     term: _builtins.str
@@ -498,6 +597,14 @@ class TermContribution(_message.Message):
     """Its weight in the document; zero where the document lacks it."""
     contribution: _builtins.float
     """The product of the two weights, exact."""
+    @_builtins.property
+    def query_source(self) -> Global___SourceToken:
+        """Token of the query that it came from, where that is known."""
+
+    @_builtins.property
+    def document_source(self) -> Global___SourceToken:
+        """Token of the document that it came from, where that is known."""
+
     def __init__(
         self,
         *,
@@ -506,10 +613,12 @@ class TermContribution(_message.Message):
         query_weight: _builtins.float = ...,
         document_weight: _builtins.float = ...,
         contribution: _builtins.float = ...,
+        query_source: Global___SourceToken | None = ...,
+        document_source: Global___SourceToken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document_source", b"document_source", "query_source", b"query_source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution", b"contribution", "document_weight", b"document_weight", "query_weight", b"query_weight", "term", b"term", "term_id", b"term_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution", b"contribution", "document_source", b"document_source", "document_weight", b"document_weight", "query_source", b"query_source", "query_weight", b"query_weight", "term", b"term", "term_id", b"term_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -527,6 +636,8 @@ class TermGap(_message.Message):
     DOCUMENT_WEIGHT_FIELD_NUMBER: _builtins.int
     BAR_WEIGHT_FIELD_NUMBER: _builtins.int
     DIFFERENCE_FIELD_NUMBER: _builtins.int
+    QUERY_SOURCE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_SOURCE_FIELD_NUMBER: _builtins.int
     term_id: _builtins.int
     """The term's id."""
     term: _builtins.str
@@ -539,6 +650,14 @@ class TermGap(_message.Message):
     """Its weight in the other; zero where that lacks it."""
     difference: _builtins.float
     """query_weight × (bar_weight - document_weight)."""
+    @_builtins.property
+    def query_source(self) -> Global___SourceToken:
+        """Token of the query that it came from, where that is known."""
+
+    @_builtins.property
+    def document_source(self) -> Global___SourceToken:
+        """Token of the document that it came from, where that is known."""
+
     def __init__(
         self,
         *,
@@ -548,10 +667,12 @@ class TermGap(_message.Message):
         document_weight: _builtins.float = ...,
         bar_weight: _builtins.float = ...,
         difference: _builtins.float = ...,
+        query_source: Global___SourceToken | None = ...,
+        document_source: Global___SourceToken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document_source", b"document_source", "query_source", b"query_source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bar_weight", b"bar_weight", "difference", b"difference", "document_weight", b"document_weight", "query_weight", b"query_weight", "term", b"term", "term_id", b"term_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bar_weight", b"bar_weight", "difference", b"difference", "document_source", b"document_source", "document_weight", b"document_weight", "query_source", b"query_source", "query_weight", b"query_weight", "term", b"term", "term_id", b"term_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -609,6 +730,9 @@ class ExplainResponse(_message.Message):
     GAP_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
     UNINDEXED_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
+    QUERY_SOURCES_FIELD_NUMBER: _builtins.int
+    DOCUMENT_SOURCES_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """Its score, with the same bits that Search returns. Zero where no term is shared."""
     matched: _builtins.bool
@@ -635,6 +759,10 @@ class ExplainResponse(_message.Message):
     """By how much its score is below that of `bar`; not set where it is returned, or not below. Zero
     where only the order of the ids keeps it out.
     """
+    query_sources: Global___SourceState.ValueType
+    """Whether the tokens of the query that terms came from are known."""
+    document_sources: Global___SourceState.ValueType
+    """Whether those of the document are. Its text is encoded again for that."""
     @_builtins.property
     def id(self) -> _common_pb2.DocumentId:
         """The document."""
@@ -665,6 +793,10 @@ class ExplainResponse(_message.Message):
     def unindexed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Fields of the filter that no index covers; it was evaluated document by document."""
 
+    @_builtins.property
+    def execution(self) -> _model_pb2.ModelExecution:
+        """How the model ran that encoded the query; not set where the query came as a vector."""
+
     def __init__(
         self,
         *,
@@ -686,10 +818,13 @@ class ExplainResponse(_message.Message):
         gap: _builtins.float | None = ...,
         closing: _abc.Iterable[Global___TermGap] | None = ...,
         unindexed: _abc.Iterable[_builtins.str] | None = ...,
+        execution: _model_pb2.ModelExecution | None = ...,
+        query_sources: Global___SourceState.ValueType = ...,
+        document_sources: Global___SourceState.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "gap", b"gap", "id", b"id", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "execution", b"execution", "gap", b"gap", "id", b"id", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "below_threshold", b"below_threshold", "capped", b"capped", "closing", b"closing", "dropped_by", b"dropped_by", "fingerprint", b"fingerprint", "gap", b"gap", "id", b"id", "matched", b"matched", "missing", b"missing", "rank", b"rank", "returned", b"returned", "score", b"score", "sequence", b"sequence", "terms", b"terms", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "below_threshold", b"below_threshold", "capped", b"capped", "closing", b"closing", "document_sources", b"document_sources", "dropped_by", b"dropped_by", "execution", b"execution", "fingerprint", b"fingerprint", "gap", b"gap", "id", b"id", "matched", b"matched", "missing", b"missing", "query_sources", b"query_sources", "rank", b"rank", "returned", b"returned", "score", b"score", "sequence", b"sequence", "terms", b"terms", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__gap: _TypeAlias = _typing.Literal["gap"]  # noqa: Y015
     _WhichOneofArgType__gap: _TypeAlias = _typing.Literal["_gap", b"_gap"]  # noqa: Y015

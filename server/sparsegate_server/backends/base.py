@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.filters import Condition, FieldKind, Filter
@@ -40,6 +40,11 @@ class CollectionConfig:
         vocabulary_size: term ids are below it.
         shards: number of parts, by hash of the document id.
         keep_text: whether texts are stored once they are encoded.
+        identity: what that fingerprint is of, as JSON has it; None where an older version made the
+            collection.
+        precision: in which that model ran when the collection was created; "" where an older
+            version made it.
+        inference: the backend that the model ran on then, likewise.
     """
 
     name: str
@@ -48,6 +53,9 @@ class CollectionConfig:
     vocabulary_size: int
     shards: int = 1
     keep_text: bool = True
+    identity: dict[str, Any] | None = None
+    precision: str = ""
+    inference: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,9 +98,12 @@ def _config(facts: Mapping[str, Any], name: str) -> CollectionConfig:
         raise SnapshotRefused(
             f"the snapshot is refused: its config is none: {error}", field="snapshot"
         ) from error
-    if not isinstance(config.model, str) or not isinstance(config.fingerprint, str):
+    told = (config.model, config.fingerprint, config.precision, config.inference)
+    if not all(isinstance(each, str) for each in told) or not isinstance(
+        config.identity, dict | None
+    ):
         raise SnapshotRefused(
-            "the snapshot is refused: its config names no model", field="snapshot"
+            "the snapshot is refused: its config describes no model", field="snapshot"
         )
     return config
 

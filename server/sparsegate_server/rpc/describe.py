@@ -6,6 +6,9 @@ from sparsegate.v1 import collection_pb2, snapshot_pb2
 from sparsegate_server.backends.base import Alias, CollectionStats, PayloadIndex, Snapshot
 from sparsegate_server.filters import FieldKind
 from sparsegate_server.rpc.efforts import calibration_to
+from sparsegate_server.rpc.identity import execution_to, identity_to
+from sparsegate_server.search.identity import identity_of
+from sparsegate_server.search.models import Execution
 
 _KINDS = {
     collection_pb2.FIELD_KIND_KEYWORD: FieldKind.KEYWORD,
@@ -23,6 +26,8 @@ def kind_from(number: collection_pb2.FieldKind.ValueType) -> FieldKind:
 
 def collection_to(stats: CollectionStats) -> collection_pb2.Collection:
     config = stats.config
+    identity = identity_of(config)
+    ran = Execution(config.precision, config.inference) if config.inference else None
     return collection_pb2.Collection(
         name=config.name,
         model=config.model,
@@ -43,6 +48,8 @@ def collection_to(stats: CollectionStats) -> collection_pb2.Collection:
         payload_indexes=map(_index, stats.payload_indexes),
         aliases=stats.aliases,
         calibration=calibration_to(stats.calibration) if stats.calibration else None,
+        identity=identity_to(identity) if identity else None,
+        execution=execution_to(ran) if ran else None,
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
 
 from sparsegate.v1 import common_pb2, document_pb2, document_pb2_grpc
 from sparsegate_server.backends.base import IndexBackend
@@ -18,9 +21,9 @@ from sparsegate_server.rpc.filters import filter_from
 from sparsegate_server.rpc.ids import id_from
 from sparsegate_server.rpc.interceptor import Context, offload
 from sparsegate_server.rpc.sizes import check_size
-from sparsegate_server.rpc.streams import BatchOrder, until
+from sparsegate_server.rpc.streams import BatchOrder, ahead, until
 from sparsegate_server.search.collections import CollectionPlan
-from sparsegate_server.search.ingest import Draft, IngestPlan
+from sparsegate_server.search.ingest import Draft, Encoded, IngestPlan
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.settings import Limits
 from sparsegate_server.types import DocumentId
@@ -28,9 +31,28 @@ from sparsegate_server.types import DocumentId
 DOCUMENT_BYTES = 1_000
 """A guess, to tell long replies, which are built in a thread, from short ones."""
 
+_UNDER_WAY = 4
+"""Batches of a stream that have been read and not answered: as many as the client sends ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch of a stream that is ready to be written.
+
+    Attributes:
+        number: that the client gave it.
+        place: in the stream, if that has a name.
+    """
+
+    number: int
+    place: StreamBatch | None
+    encoded: Encoded
+    timings: Timings
+
 
 class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
-    """`draining` is set when the gateway stops: streams end after the batch in hand."""
+    """`draining` is set when the gateway stops: streams end after the batches that have been
+    read."""
 
     def __init__(
         self,
@@ -50,19 +72,33 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
         self, request: document_pb2.UpsertRequest, context: Context
     ) -> document_pb2.UpsertResponse:
         call = calls.current()
-        return await self._upsert(request, call.timings, request_id=call.repeatable_id)
+        encoded = await self._encode(request, call.item_errors, call.timings)
+        done = await self._ingest.write(
+            encoded, timings=call.timings, request_id=call.repeatable_id
+        )
+        return replies.upserted(done, call.timings)
 
     async def UpsertStream(
         self,
         request_iterator: AsyncIterator[document_pb2.UpsertStreamRequest],
         context: Context,
     ) -> AsyncIterator[document_pb2.UpsertStreamResponse]:
-        """One batch is read only after the one before it was applied, so that flow control holds a
-        fast client back."""
-        order = BatchOrder()
-        async for request in until(self._draining, request_iterator):
-            reply = await self._upsert(request.upsert, Timings(), batch=order.next(request))
-            yield document_pb2.UpsertStreamResponse(upsert=reply, batch=request.batch)
+        """While one batch is written, the next ones are read and encoded; they are written and
+        answered in order."""
+        order, call = BatchOrder(), calls.current()
+
+        def begin(request: document_pb2.UpsertStreamRequest) -> Coroutine[Any, Any, _Batch]:
+            # With the next message, the call has the broken items of that one.
+            return self._encode_batch(request, order.next(request), call.item_errors)
+
+        received = until(self._draining, request_iterator)
+        async with aclosing(ahead(received, begin, _UNDER_WAY)) as batches:
+            async for each in batches:
+                done = await self._ingest.write(
+                    each.encoded, timings=each.timings, batch=each.place
+                )
+                reply = replies.upserted(done, each.timings)
+                yield document_pb2.UpsertStreamResponse(upsert=reply, batch=each.number)
 
     async def StreamPosition(
         self, request: document_pb2.StreamPositionRequest, context: Context
@@ -153,27 +189,31 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
         size = len(page.documents) * DOCUMENT_BYTES
         return await offload(size, replies.page, page, config.fingerprint)
 
-    async def _upsert(
+    async def _encode_batch(
+        self,
+        request: document_pb2.UpsertStreamRequest,
+        place: StreamBatch | None,
+        broken: Mapping[int, SparsegateError],
+    ) -> _Batch:
+        timings = Timings()
+        encoded = await self._encode(request.upsert, broken, timings)
+        return _Batch(request.batch, place, encoded, timings)
+
+    async def _encode(
         self,
         request: document_pb2.UpsertRequest,
+        broken: Mapping[int, SparsegateError],
         timings: Timings,
-        *,
-        request_id: str = "",
-        batch: StreamBatch | None = None,
-    ) -> document_pb2.UpsertResponse:
+    ) -> Encoded:
         check_size("documents", len(request.documents), self._limits.max_documents)
-        call = calls.current()
-        drafts = await offload(request.ByteSize(), self._drafts, request, call.item_errors)
-        done = await self._ingest.upsert(
+        drafts = await offload(request.ByteSize(), self._drafts, request, broken)
+        return await self._ingest.encode(
             request.collection,
             drafts,
             on_truncation=convert.on_truncation_from(request.on_truncation),
             timings=timings,
-            timeout=call.timeout,
-            request_id=request_id,
-            batch=batch,
+            caller=calls.current().caller,
         )
-        return replies.upserted(done, timings)
 
     def _drafts(
         self, request: document_pb2.UpsertRequest, broken: Mapping[int, SparsegateError]

@@ -9,6 +9,7 @@ from sparsegate_server.encoders.base import Encoder, Encoding, Mode, Tokenized
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.rpc import call as calls
 from sparsegate_server.rpc import convert
+from sparsegate_server.rpc.identity import execution_to
 from sparsegate_server.rpc.interceptor import Context, offload
 from sparsegate_server.rpc.sizes import check_size
 from sparsegate_server.rpc.status import to_status
@@ -45,7 +46,7 @@ class EncodeServicer(encode_pb2_grpc.EncodeServiceServicer):
             self._checked(request.texts),
             options,
             timings=call.timings.encode,
-            timeout=call.timeout,
+            caller=call.caller,
         )
         return encode_pb2.EncodeResponse(
             results=[
@@ -55,6 +56,7 @@ class EncodeServicer(encode_pb2_grpc.EncodeServiceServicer):
             model=encoder.spec.name,
             fingerprint=encoder.spec.fingerprint,
             timings=convert.timings_to(call.timings),
+            execution=execution_to(self._plan.execution(encoder)),
         )
 
     async def Tokenize(

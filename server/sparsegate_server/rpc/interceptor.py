@@ -28,7 +28,7 @@ from sparsegate_server.errors import (
     code_of,
 )
 from sparsegate_server.rpc import call as calls
-from sparsegate_server.rpc.call import Call
+from sparsegate_server.rpc.call import Call, client_key
 from sparsegate_server.rpc.contract import violations
 from sparsegate_server.rpc.status import DETAILS_KEY, BrokenRules, to_status
 from sparsegate_server.settings import Settings
@@ -45,6 +45,9 @@ Receive: TypeAlias = Callable[[Any, Handler, Call], Awaitable[Any]]
 
 PACKAGE = "/sparsegate.v1."
 REQUEST_ID = "x-request-id"
+CLIENT_ID = "x-client-id"
+"""Metadata by which clients behind one address tell that they are several."""
+
 LONGEST_ID = 128
 LARGE = 65_536
 """Bytes past which serializing a message is worth a thread of its own."""
@@ -198,12 +201,13 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
 def _begin(method: str, context: Context) -> Call:
     remaining = context.time_remaining()
-    metadata = context.invocation_metadata() or ()
-    given = str(next((value for key, value in metadata if key == REQUEST_ID), ""))
+    metadata = dict(context.invocation_metadata() or ())
+    given = str(metadata.get(REQUEST_ID, ""))
     call = Call(
         method=method,
         request_id=given[:LONGEST_ID] or uuid.uuid4().hex,
         deadline=None if remaining is None else time.monotonic() + remaining,
+        client=client_key(context.peer(), str(metadata.get(CLIENT_ID, ""))[:LONGEST_ID]),
         repeatable_id=given if len(given) <= LONGEST_ID else "",
     )
     calls.enter(call)
@@ -213,7 +217,7 @@ def _begin(method: str, context: Context) -> Call:
 
 
 def _check_deadline(call: Call) -> None:
-    if call.deadline is not None and call.timeout == 0:
+    if call.late:
         raise DeadlineExceeded("the deadline had passed before the work began: allow more time")
 
 

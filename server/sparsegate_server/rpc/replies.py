@@ -8,6 +8,7 @@ from sparsegate.v1 import document_pb2
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.operations import Fetched, Page
 from sparsegate_server.rpc import convert
+from sparsegate_server.rpc.identity import execution_to
 from sparsegate_server.rpc.ids import id_to
 from sparsegate_server.rpc.status import to_status
 from sparsegate_server.search.ingest import Applied, Upserted
@@ -42,6 +43,8 @@ def upserted(done: Upserted, timings: Timings) -> document_pb2.UpsertResponse:
         applied=sum(isinstance(item, Applied) for item in done.results),
         timings=convert.timings_to(timings),
         repeated=done.repeated,
+        fingerprint=done.fingerprint,
+        execution=execution_to(done.execution) if done.execution else None,
     )
     for at, item in enumerate(done.results):
         result = reply.results.add()

@@ -12,6 +12,7 @@ from sparsegate_server.rpc import call as calls
 from sparsegate_server.rpc import convert, selection
 from sparsegate_server.rpc.efforts import calibration_to, queries_from, with_effort
 from sparsegate_server.rpc.explanation import explanation_to
+from sparsegate_server.rpc.identity import execution_to
 from sparsegate_server.rpc.ids import id_from, id_to
 from sparsegate_server.rpc.interceptor import Context, offload
 from sparsegate_server.rpc.options import clauses_of, options_from
@@ -39,7 +40,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         call = calls.current()
         job = self._search(request, self._limits.max_reply_bytes)
         with clauses_of(request, job.options).blaming():
-            found = await self._plan.search(job, timings=call.timings, timeout=call.timeout)
+            found = await self._plan.search(job, timings=call.timings, caller=call.caller)
         return await _build(found, request, call.timings)
 
     async def SearchBatch(
@@ -52,7 +53,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             self._item(at, item, call.item_errors, share)
             for at, item in enumerate(request.searches)
         ]
-        outcomes = await self._plan.search_batch(jobs, timings=call.timings, timeout=call.timeout)
+        outcomes = await self._plan.search_batch(jobs, timings=call.timings, caller=call.caller)
         reply = search_pb2.SearchBatchResponse()
         items = zip(request.searches, jobs, outcomes, strict=True)
         for at, (item, job, outcome) in enumerate(items):
@@ -72,7 +73,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         clauses = clauses_of(request, job.options)
         with clauses.blaming():
             done = await self._plan.explain(
-                job, id_from(request.id), timings=call.timings, timeout=call.timeout
+                job, id_from(request.id), timings=call.timings, caller=call.caller
             )
         reply = explanation_to(done, clauses)
         reply.timings.CopyFrom(convert.timings_to(call.timings))
@@ -85,9 +86,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         limit = self._default(request.limit)
         call = calls.current()
         queries = await offload(request.ByteSize(), queries_from, request, self._limits)
-        done = await self._plan.calibrate(
-            queries, limit, timings=call.timings, timeout=call.timeout
-        )
+        done = await self._plan.calibrate(queries, limit, timings=call.timings, caller=call.caller)
         return effort_pb2.CalibrateEffortResponse(calibration=calibration_to(done))
 
     def _search(self, request: search_pb2.SearchRequest, max_bytes: int) -> SearchJob:
@@ -154,6 +153,7 @@ def _response(found: Found, request: search_pb2.SearchRequest) -> search_pb2.Sea
         missed_score=result.missed_score,
         blocks_skipped=result.blocks_skipped,
         effort=result.effort,
+        execution=execution_to(query.execution) if query.execution else None,
     )
     for at, (id, score) in enumerate(zip(result.ids, result.scores, strict=True)):
         message = reply.hits.add(id=id_to(id), score=score)
@@ -176,5 +176,5 @@ def _fill(message: search_pb2.Hit, document: Document, fingerprint: str) -> None
 def _encoded_query(query: Resolved, fingerprint: str) -> search_pb2.EncodedQuery:
     return search_pb2.EncodedQuery(
         vector=convert.vector_to(query.vector, fingerprint),
-        terms=[query.encoder.term(int(t)) for t in query.vector.indices],
+        terms=[query.term(int(t)) for t in query.vector.indices],
     )

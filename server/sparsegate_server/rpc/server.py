@@ -42,6 +42,9 @@ SERVICES = tuple(
 )
 
 
+ENCODE_SERVICE = SERVICES[0]
+
+
 class RpcServer:
     """Attributes:
     port: where it listens, once started.
@@ -81,7 +84,7 @@ class RpcServer:
         )
 
     async def start(self, settings: Server) -> None:
-        """Listens; health still says NOT_SERVING.
+        """Listens; health says that nothing can encode yet.
 
         Raises:
             FailedPrecondition: the address cannot be had.
@@ -97,13 +100,21 @@ class RpcServer:
                 field="server.port",
             ) from error
         await self._server.start()
-        await self.set_serving(serving=False)
+        await self.set_encoding(False)
 
-    async def set_serving(self, *, serving: bool) -> None:
+    async def set_encoding(self, ready: bool) -> None:
+        """Sets health by whether any model can encode.
+
+        The whole gateway (the empty name, for load balancers and readiness probes) and
+        EncodeService serve only then. The other services serve as long as the gateway listens:
+        searches and writes by vector, reads and administration need no model, so that a liveness
+        probe, or a client that brings its own vectors, asks for one of them by its name.
+        """
         kind = health_pb2.HealthCheckResponse
-        status = kind.SERVING if serving else kind.NOT_SERVING
         for service in ("", *SERVICES):
-            await self._health.set(service, status)
+            needs_model = service in {"", ENCODE_SERVICE}
+            serving = ready or not needs_model
+            await self._health.set(service, kind.SERVING if serving else kind.NOT_SERVING)
 
     async def stop(self, grace: float) -> None:
         """Refuses new requests at once and gives accepted ones `grace` seconds to finish."""

@@ -1,13 +1,18 @@
-"""Upsert streams: until when they are read, and in which order their batches come."""
+"""Upsert streams: until when they are read, in which order their batches come, and how many of
+these are under way."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
 from sparsegate.v1 import document_pb2
 from sparsegate_server.errors import InvalidRequest, ShuttingDown
 from sparsegate_server.operations import StreamBatch
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 async def until(
@@ -32,6 +37,46 @@ async def until(
     finally:
         stop.cancel()
     raise ShuttingDown("the gateway is stopping: send the batches without an answer again")
+
+
+async def ahead(
+    items: AsyncIterator[_Item],
+    begin: Callable[[_Item], Coroutine[Any, Any, _Result]],
+    most: int,
+) -> AsyncGenerator[_Result, None]:
+    """What `begin` makes of each item, in order; up to `most` are under way at a time.
+
+    An item is received only when there is room for it, so that flow control holds a fast sender
+    back, and a result takes room until the next one is asked for. An error, of an item or of
+    receiving one, is raised in its turn: what came before has been handed out by then.
+    """
+    room = asyncio.Semaphore(most)
+    under_way: asyncio.Queue[asyncio.Task[_Result] | None] = asyncio.Queue()
+    begun: set[asyncio.Task[_Result]] = set()
+
+    async def receive() -> None:
+        try:
+            await room.acquire()
+            async for item in items:
+                task = asyncio.create_task(begin(item))
+                begun.add(task)
+                task.add_done_callback(begun.discard)
+                under_way.put_nowait(task)
+                await room.acquire()
+        finally:
+            under_way.put_nowait(None)
+
+    receiving = asyncio.create_task(receive())
+    try:
+        while (task := await under_way.get()) is not None:
+            yield await task
+            room.release()
+        await receiving
+    finally:
+        left = (receiving, *begun)
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 class BatchOrder:

@@ -27,7 +27,8 @@ class CollectionPlan:
         Raises:
             ModelNotFound, CollectionExists.
         """
-        spec = self._models.get(model).spec
+        encoder = self._models.get(model)
+        spec, execution = encoder.spec, self._models.execution(encoder)
         config = CollectionConfig(
             name=name,
             model=spec.name,
@@ -35,6 +36,9 @@ class CollectionPlan:
             vocabulary_size=spec.identity.vocabulary_size,
             shards=shards,
             keep_text=keep_text,
+            identity=spec.identity.as_dict(),
+            precision=execution.precision,
+            inference=execution.backend,
         )
         return self._observed(await self._backend.create_collection(config))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sparsegate_server.encoders.base import (
+    Caller,
     Encoder,
     EncodeTimings,
     Encoding,
@@ -15,7 +16,7 @@ from sparsegate_server.encoders.base import (
 )
 from sparsegate_server.encoders.sparsify import top
 from sparsegate_server.errors import SparsegateError
-from sparsegate_server.search.models import ServedModels
+from sparsegate_server.search.models import Execution, ServedModels
 from sparsegate_server.telemetry.metrics import Metrics
 
 
@@ -49,7 +50,7 @@ class EncodePlan:
         options: EncodeOptions,
         *,
         timings: EncodeTimings,
-        timeout: float | None,
+        caller: Caller,
     ) -> tuple[Encoder, list[Encoding | SparsegateError]]:
         """One encoding or one error per text, and the encoder that made them.
 
@@ -63,14 +64,16 @@ class EncodePlan:
             options.mode,
             on_truncation=options.on_truncation,
             timings=timings,
-            timeout=timeout,
+            caller=caller,
         )
         if not options.top_k and not options.threshold:
             return encoder, results
         return encoder, [
             item
             if isinstance(item, SparsegateError)
-            else replace(item, vector=top(item.vector, options.top_k, options.threshold))
+            else replace(
+                item, vector=top(item.vector, options.top_k, options.threshold), positions=None
+            )
             for item in results
         ]
 
@@ -82,20 +85,21 @@ class EncodePlan:
         *,
         on_truncation: OnTruncation,
         timings: EncodeTimings,
-        timeout: float | None,
+        caller: Caller,
     ) -> list[Encoding | SparsegateError]:
         """Encodes and counts; nothing is cut."""
         results = await encoder.encode(
-            texts, mode, on_truncation=on_truncation, timings=timings, timeout=timeout
+            texts, mode, on_truncation=on_truncation, timings=timings, caller=caller
         )
         done = [item for item in results if isinstance(item, Encoding)]
         name = encoder.spec.name
         self._metrics.texts.labels(name, mode.value).inc(len(done))
         self._metrics.tokens.labels(name, mode.value).inc(sum(item.tokens_used for item in done))
-        for size in timings.batches:
-            self._metrics.batch_size.labels(name).observe(size)
-        timings.batches.clear()
         return results
+
+    def execution(self, encoder: Encoder) -> Execution:
+        """How an encoder's model runs here."""
+        return self._models.execution(encoder)
 
     async def tokenize(self, model: str, texts: Sequence[str]) -> tuple[Encoder, list[Tokenized]]:
         """Raises ModelNotFound."""

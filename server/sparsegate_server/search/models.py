@@ -3,22 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from sparsegate_server.backends.base import CollectionConfig
 from sparsegate_server.encoders.base import Encoder
-from sparsegate_server.errors import FingerprintMismatch, ModelNotFound
+from sparsegate_server.errors import ModelNotFound
 from sparsegate_server.inference.base import InferenceBackend
+from sparsegate_server.models.spec import ModelIdentity
+from sparsegate_server.search.identity import mismatch
+from sparsegate_server.search.served import ServedEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a model runs: told in replies, but no part of its identity.
+
+    Attributes:
+        precision: numeric.
+        backend: where its graph runs.
+    """
+
+    precision: str
+    backend: str
 
 
 class ServedModels:
-    """Encoders by model name, and the backend that runs them."""
+    """Encoders by model name, and the backend that runs them. Models come and go while requests
+    are served; each request keeps the encoder that it was given."""
 
     def __init__(self, encoders: Mapping[str, Encoder], backend: InferenceBackend) -> None:
-        self._encoders = dict(sorted(encoders.items()))
+        self._encoders = {name: ServedEncoder(encoder) for name, encoder in encoders.items()}
         self.backend = backend
 
     def all(self) -> list[Encoder]:
         """By name."""
-        return list(self._encoders.values())
+        return [encoder for _, encoder in sorted(self._encoders.items())]
+
+    def find(self, name: str) -> ServedEncoder | None:
+        """The encoder that is served under exactly this name."""
+        return self._encoders.get(name)
+
+    def serve(self, encoder: Encoder) -> None:
+        """Serves a model from now on, in the place of any other one of its name."""
+        self._encoders[encoder.spec.name] = ServedEncoder(encoder)
+
+    def withdraw(self, name: str, *, field: str = "model") -> ServedEncoder:
+        """Serves a model no more. What it has begun goes on.
+
+        Raises:
+            ModelNotFound: it is not served.
+        """
+        encoder = self._encoders.pop(name, None)
+        if encoder is None:
+            raise self._not_found(name, field)
+        return encoder
 
     def get(self, name: str, *, field: str = "model") -> Encoder:
         """The encoder of a model; an empty name means the only model.
@@ -30,12 +68,10 @@ class ServedModels:
             return next(iter(self._encoders.values()))
         encoder = self._encoders.get(name)
         if encoder is None:
-            served = ", ".join(self._encoders) or "none"
-            problem = f"model {name!r} is not served" if name else "name a model"
-            raise ModelNotFound(f"{problem}: served here are {served}", field=field)
+            raise self._not_found(name, field)
         return encoder
 
-    def of_collection(self, model: str, fingerprint: str) -> Encoder:
+    def of_collection(self, config: CollectionConfig) -> Encoder:
         """The encoder for a collection's texts.
 
         Raises:
@@ -43,21 +79,63 @@ class ServedModels:
             FingerprintMismatch: a model of that name is served, but is not the one that made the
                 collection's vectors.
         """
-        encoder = self.get(model, field="collection")
-        check_fingerprint(encoder.spec.fingerprint, fingerprint, field="collection")
+        encoder = self.get(config.model, field="collection")
+        given = encoder.spec.fingerprint
+        if given != config.fingerprint:
+            raise mismatch(
+                f"the {config.model!r} that is served here has fingerprint",
+                config,
+                given,
+                encoder.spec.identity,
+                remedy="serve the model that made them, or fill a new collection",
+                field="collection",
+            )
         return encoder
 
+    def knowing(self, config: CollectionConfig) -> Encoder | None:
+        """The encoder that knows a collection's terms, for requests that bring vectors along; None
+        where its model is not served, which they can do without.
 
-def check_fingerprint(given: str, expected: str, *, field: str) -> None:
-    """Refuses what another model made: its weights mean something else, term by term.
+        Raises:
+            FingerprintMismatch: as `of_collection` does.
+        """
+        return self.of_collection(config) if config.model in self._encoders else None
 
-    Raises:
-        FingerprintMismatch: both are named in the message.
-    """
-    if given != expected:
-        raise FingerprintMismatch(
-            f"made by the model with fingerprint {given}, but the collection holds vectors of "
-            f"{expected}: encode with the collection's own model",
+    def check_vector(self, fingerprint: str, config: CollectionConfig) -> None:
+        """Refuses a vector that another model made: its weights mean something else, term by term.
+
+        Raises:
+            FingerprintMismatch: it names both fingerprints, and what differs where the other model
+                is served here.
+        """
+        if fingerprint != config.fingerprint:
+            raise mismatch(
+                "made by the model with fingerprint",
+                config,
+                fingerprint,
+                self._identity(fingerprint),
+                remedy="encode with the collection's own model",
+                field="fingerprint",
+            )
+
+    def execution(self, encoder: Encoder) -> Execution:
+        """How an encoder's model runs here."""
+        return Execution(encoder.spec.precision, self.backend.name)
+
+    def _identity(self, fingerprint: str) -> ModelIdentity | None:
+        """What a fingerprint is of, where such a model is served."""
+        for encoder in self._encoders.values():
+            if encoder.spec.fingerprint == fingerprint:
+                return encoder.spec.identity
+        return None
+
+    def _not_found(self, name: str, field: str) -> ModelNotFound:
+        served = ", ".join(sorted(self._encoders)) or "none"
+        if not name:
+            return ModelNotFound(f"name a model: served here are {served}", field=field)
+        return ModelNotFound(
+            f"model {name!r} is not served: served here are {served}; `sparsegate models load "
+            f"{name}` serves it if it has been exported",
             field=field,
-            metadata={"given": given, "expected": expected},
+            metadata={"model": name},
         )

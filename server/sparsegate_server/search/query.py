@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from sparsegate_server.backends.base import CollectionConfig, IndexBackend
-from sparsegate_server.encoders.base import Encoder, Encoding, Mode, OnTruncation
+from sparsegate_server.encoders.base import Caller, Encoder, Encoding, Mode, OnTruncation
 from sparsegate_server.errors import InvalidArgument, SparsegateError
 from sparsegate_server.operations import Calibration, SearchOptions, SearchResult, Standing
 from sparsegate_server.search.encode import EncodePlan
 from sparsegate_server.search.explain import Explanation, TermGap, closing_terms, explain
-from sparsegate_server.search.models import ServedModels
+from sparsegate_server.search.models import Execution, ServedModels
+from sparsegate_server.search.sources import Sources
 from sparsegate_server.search.timing import Timings
+from sparsegate_server.search.tracing import DocumentTracer, trace_query
 from sparsegate_server.search.vectors import RawVector
 from sparsegate_server.telemetry.metrics import Metrics
 from sparsegate_server.types import DocumentId, SparseVector
@@ -34,13 +36,24 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A query as the index sees it, and what the reply must name about its text."""
+    """A query as the index sees it, and what the reply must name about its text.
+
+    `execution` is how the model ran that encoded it, `text` and `encoding` what it was given and
+    gave; None where the query came as a vector. So is `encoder` where the model is not served then.
+    """
 
     vector: SparseVector
-    encoder: Encoder
+    encoder: Encoder | None
     config: CollectionConfig
     truncated: bool = False
     capped: bool = False
+    execution: Execution | None = None
+    text: str | None = None
+    encoding: Encoding | None = None
+
+    def term(self, term_id: int) -> str:
+        """The vocabulary's string for a term id; "" where the model is not served."""
+        return "" if self.encoder is None else self.encoder.term(term_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,7 @@ class Explained:
     gap: by how much the document's score is below the bar's; None where it is returned, or not
         below.
     closing: the terms that would close it.
+    query_sources, document_sources: the tokens that the terms came from.
     """
 
     query: Resolved
@@ -63,6 +77,8 @@ class Explained:
     standing: Standing
     gap: float | None
     closing: tuple[TermGap, ...]
+    query_sources: Sources
+    document_sources: Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +106,9 @@ class QueryPlan:
         self._backend = backend
         self._encode = encode
         self._metrics = metrics
+        self._tracer = DocumentTracer(backend, encode)
 
-    async def search(self, search: SearchJob, *, timings: Timings, timeout: float | None) -> Found:
+    async def search(self, search: SearchJob, *, timings: Timings, caller: Caller) -> Found:
         """Runs one search.
 
         Raises:
@@ -99,7 +116,7 @@ class QueryPlan:
             TextTooLong, InvalidVector, UnknownTerm with the field `text` or below `vector`; and
             whatever the encoder raises.
         """
-        query = await self._resolve_one(search.query, timings, timeout)
+        query = await self._resolve_one(search.query, timings, caller)
         with timings.searching():
             result = await self._backend.search(
                 query.config.name, query.vector, search.options, config=query.config
@@ -111,12 +128,12 @@ class QueryPlan:
         searches: Sequence[SearchJob | SparsegateError],
         *,
         timings: Timings,
-        timeout: float | None,
+        caller: Caller,
     ) -> list[Found | SparsegateError]:
         """Runs many searches, those of one collection as of one instant; items that are errors
         already stay so."""
         resolved = await self._resolve(
-            [s if isinstance(s, SparsegateError) else s.query for s in searches], timings, timeout
+            [s if isinstance(s, SparsegateError) else s.query for s in searches], timings, caller
         )
         outcomes: dict[int, Found | SparsegateError] = {}
         together: dict[int, list[_Asked]] = {}
@@ -134,22 +151,32 @@ class QueryPlan:
         return [outcomes[at] for at in range(len(searches))]
 
     async def explain(
-        self, search: SearchJob, id: DocumentId, *, timings: Timings, timeout: float | None
+        self, search: SearchJob, id: DocumentId, *, timings: Timings, caller: Caller
     ) -> Explained:
         """Shows how a document scores in a search, and why it is returned or not.
 
         Raises:
             DocumentNotFound, and whatever `search` raises.
         """
-        query = await self._resolve_one(search.query, timings, timeout)
+        query = await self._resolve_one(search.query, timings, caller)
         with timings.searching():
             standing = await self._backend.explain(
                 query.config.name, query.vector, id, search.options, config=query.config
             )
-        return _explained(query, id, standing)
+        query_sources = await trace_query(query.encoder, query.text, query.encoding)
+        document_sources = await self._tracer.trace(
+            query.encoder,
+            query.config,
+            id,
+            standing.vector,
+            standing.query.indices,
+            timings=timings,
+            caller=caller,
+        )
+        return _explained(query, id, standing, query_sources, document_sources)
 
     async def calibrate(
-        self, queries: Sequence[Query], limit: int, *, timings: Timings, timeout: float | None
+        self, queries: Sequence[Query], limit: int, *, timings: Timings, caller: Caller
     ) -> Calibration:
         """Measures how much effort a recall takes in a collection, and keeps that with it.
 
@@ -162,11 +189,11 @@ class QueryPlan:
             any of them, with its field below `queries[…]`.
         """
         config = self._backend.config(queries[0].collection)
-        self._models.of_collection(config.model, config.fingerprint)
+        self._models.knowing(config)
         resolved: list[Resolved] = []
         for start in range(0, len(queries), _SIDE_BY_SIDE):
             some = queries[start : start + _SIDE_BY_SIDE]
-            for at, query in enumerate(await self._resolve(some, timings, timeout), start):
+            for at, query in enumerate(await self._resolve(some, timings, caller), start):
                 if isinstance(query, SparsegateError):
                     raise query.under(f"queries[{at}]") if query.field else query
                 resolved.append(query)
@@ -199,8 +226,8 @@ class QueryPlan:
         )
         return Found(query, result)
 
-    async def _resolve_one(self, query: Query, timings: Timings, timeout: float | None) -> Resolved:
-        (resolved,) = await self._resolve([query], timings, timeout)
+    async def _resolve_one(self, query: Query, timings: Timings, caller: Caller) -> Resolved:
+        (resolved,) = await self._resolve([query], timings, caller)
         if isinstance(resolved, SparsegateError):
             raise resolved
         return resolved
@@ -209,7 +236,7 @@ class QueryPlan:
         self,
         queries: Sequence[Query | SparsegateError],
         timings: Timings,
-        timeout: float | None,
+        caller: Caller,
     ) -> list[Resolved | SparsegateError]:
         """Vectors are checked, texts of one model are encoded together."""
         outcomes: dict[int, Resolved | SparsegateError] = {}
@@ -220,19 +247,21 @@ class QueryPlan:
                 continue
             try:
                 config = self._backend.config(query.collection)
-                encoder = self._models.of_collection(config.model, config.fingerprint)
                 if isinstance(query.content, RawVector):
-                    outcomes[at] = Resolved(query.content.accept(config), encoder, config)
+                    vector = query.content.accept(config, self._models)
+                    outcomes[at] = Resolved(vector, self._models.knowing(config), config)
                 else:
+                    encoder = self._models.of_collection(config)
                     same = waiting.setdefault((encoder, query.on_truncation), [])
                     same.append((at, query.content, config))
             except SparsegateError as error:
                 outcomes[at] = error
         for (encoder, on_truncation), items in waiting.items():
             texts = [text for _, text, _ in items]
-            encoded = await self._encode_queries(encoder, texts, on_truncation, timings, timeout)
-            for (at, _, config), item in zip(items, encoded, strict=True):
-                outcomes[at] = _resolved(item, encoder, config)
+            encoded = await self._encode_queries(encoder, texts, on_truncation, timings, caller)
+            for (at, text, config), item in zip(items, encoded, strict=True):
+                execution = self._models.execution(encoder)
+                outcomes[at] = _resolved(text, item, encoder, config, execution)
         return [outcomes[at] for at in range(len(queries))]
 
     async def _encode_queries(
@@ -241,7 +270,7 @@ class QueryPlan:
         texts: Sequence[str],
         on_truncation: OnTruncation,
         timings: Timings,
-        timeout: float | None,
+        caller: Caller,
     ) -> Sequence[Encoding | SparsegateError]:
         """An error that stops the whole encoder becomes the error of each of these queries, so that
         those of other models, or with vectors of their own, are still answered."""
@@ -252,28 +281,41 @@ class QueryPlan:
                 Mode.QUERY,
                 on_truncation=on_truncation,
                 timings=timings.encode,
-                timeout=timeout,
+                caller=caller,
             )
         except SparsegateError as error:
             return [error] * len(texts)
 
 
 def _resolved(
-    item: Encoding | SparsegateError, encoder: Encoder, config: CollectionConfig
+    text: str,
+    item: Encoding | SparsegateError,
+    encoder: Encoder,
+    config: CollectionConfig,
+    execution: Execution,
 ) -> Resolved | SparsegateError:
     if isinstance(item, SparsegateError):
         return item.under("text") if isinstance(item, InvalidArgument) else item
-    return Resolved(item.vector, encoder, config, item.truncated, item.capped)
+    return Resolved(
+        item.vector, encoder, config, item.truncated, item.capped, execution, text, item
+    )
 
 
-def _explained(query: Resolved, id: DocumentId, standing: Standing) -> Explained:
-    term = query.encoder.term
+def _explained(
+    query: Resolved,
+    id: DocumentId,
+    standing: Standing,
+    query_sources: Sources,
+    document_sources: Sources,
+) -> Explained:
+    term = query.term
     gap = _gap(standing)
     closing: tuple[TermGap, ...] = ()
     if gap is not None and standing.bar_vector is not None:
         closing = closing_terms(standing.query, standing.vector, standing.bar_vector, gap, term)
+    explanation = explain(standing.query, standing.vector, term)
     return Explained(
-        query, id, explain(standing.query, standing.vector, term), standing, gap, closing
+        query, id, explanation, standing, gap, closing, query_sources, document_sources
     )
 
 

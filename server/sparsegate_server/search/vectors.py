@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparsegate_server.backends.base import CollectionConfig
 from sparsegate_server.errors import SparsegateError
-from sparsegate_server.search.models import check_fingerprint
+from sparsegate_server.search.models import ServedModels
 from sparsegate_server.types import SparseVector
 
 
@@ -27,7 +27,7 @@ class RawVector:
     values: NDArray[np.float32]
     fingerprint: str = ""
 
-    def accept(self, config: CollectionConfig) -> SparseVector:
+    def accept(self, config: CollectionConfig, models: ServedModels) -> SparseVector:
         """The vector, checked against its collection.
 
         Raises:
@@ -35,7 +35,7 @@ class RawVector:
         """
         try:
             if self.fingerprint:
-                check_fingerprint(self.fingerprint, config.fingerprint, field="fingerprint")
+                models.check_vector(self.fingerprint, config)
             return SparseVector.from_untrusted(self.indices, self.values, config.vocabulary_size)
         except SparsegateError as error:
             raise error.under("vector") from None

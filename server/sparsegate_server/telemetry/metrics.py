@@ -46,7 +46,7 @@ class Metrics:
         )
         self.batch_size = Histogram(
             "sparsegate_inference_batch_size",
-            "Texts of one padded length sent to the inference backend together.",
+            "Texts sent to the inference backend together, whoever sent them.",
             ["model"],
             buckets=_BATCH,
             registry=self.registry,
@@ -58,6 +58,35 @@ class Metrics:
             "sparsegate_tokens",
             "Tokens read by models, special tokens included, padding not.",
             ["model", "mode"],
+            registry=self.registry,
+        )
+        self.padded_tokens = Counter(
+            "sparsegate_padded_tokens",
+            "Tokens that went through models, padding and repeats included.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.waiting_tokens = Gauge(
+            "sparsegate_waiting_tokens",
+            "Tokens that wait for inference, by lane: query, bulk.",
+            ["lane"],
+            registry=self.registry,
+        )
+        self.dropped = Counter(
+            "sparsegate_dropped_texts",
+            "Texts that were not encoded, by reason: deadline, cancelled, overloaded.",
+            ["lane", "reason"],
+            registry=self.registry,
+        )
+        self.query_cache = Counter(
+            "sparsegate_query_cache",
+            "Queries that were looked for in the cache of vectors, by result: hit, miss.",
+            ["model", "result"],
+            registry=self.registry,
+        )
+        self.query_cache_bytes = Gauge(
+            "sparsegate_query_cache_bytes",
+            "Estimated memory of the kept vectors of queries.",
             registry=self.registry,
         )
         self.postings = Counter(

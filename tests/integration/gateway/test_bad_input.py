@@ -628,4 +628,7 @@ async def test_bad_requests_fail_no_other_client(films: Wire) -> None:
         *(films.encode.Encode(good if n % 2 else mixed) for n in range(32))
     )
     for reply in replies[1::2]:
-        assert reply.results[0].encoding.vector == expected
+        found = reply.results[0].encoding.vector
+        assert found.indices == expected.indices
+        # The shape of a shared batch decides how sums are rounded.
+        assert found.values == pytest.approx(expected.values, rel=1e-4)

@@ -26,7 +26,7 @@ async def test_the_golden_vectors_are_met(
             model_repository,
             models={"repository": model_repository, "names": [model]},
             inference={"backend": backend},
-            triton={"url": url},
+            triton={"urls": [url]},
             limits={},
         )
     )

@@ -394,6 +394,8 @@ async def test_snapshots_of_one_instant_have_names_of_their_own(
         {"more": 1},
         {"model": 5},
         {"fingerprint": None},
+        {"identity": "splade"},
+        {"precision": 16},
         {"vocabulary_size": 17},
         {"vocabulary_size": "16"},
         {"shards": 3},

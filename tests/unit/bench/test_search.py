@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.pipe import EngineFailed, Worker
+from bench.report import Row
 from bench.search import inputs, passages, payloads, replicas, shapes
-from bench.search.report import Row
 from bench.search.truth import Answer, Truth, equal_scores
-from bench.search.turns import EngineFailed, Job, Worker, take_turns
+from bench.search.turns import Job, take_turns
 from hypothesis import given
 from hypothesis import strategies as st
 

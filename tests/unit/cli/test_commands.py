@@ -93,12 +93,16 @@ def test_serve_hands_its_options_to_the_gateway(
     monkeypatch.setattr(app, "run", served.append)
     monkeypatch.delenv("SPARSEGATE_SETTINGS", raising=False)
     monkeypatch.setenv("SPARSEGATE_SERVER__HOST", "0.0.0.0")  # noqa: S104
-    command = "serve --port 1234 --inference triton --triton-url triton:8001 --model a --model b"
-    assert run(*command.split(), "--repository", tmp_path, "--log-format", "text").code == 0
+    command = "serve --port 1234 --inference triton --model a --model b"
+    servers = ("--triton-url", "a:8001", "--triton-url", "b:8001")
+    assert (
+        run(*command.split(), *servers, "--repository", tmp_path, "--log-format", "text").code == 0
+    )
     (settings,) = served
     assert (settings.server.host, settings.server.port) == ("0.0.0.0", 1234)  # noqa: S104
     assert settings.server.metrics_port == 9464
-    assert (settings.inference.backend, settings.triton.url) == ("triton", "triton:8001")
+    assert settings.inference.backend == "triton"
+    assert settings.triton.urls == ["a:8001", "b:8001"]
     assert settings.models.names == ["a", "b"]
     assert settings.models.repository == tmp_path
     assert settings.log.format == "text"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 from typing import Any
 
 import grpc
@@ -11,8 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 
 import sparsegate
 from sparsegate import Document, _replies, _requests
+from sparsegate.v1 import collection_pb2, encode_pb2, model_pb2, search_pb2
 from sparsegate.v1 import document_pb2 as pb
-from sparsegate.v1 import search_pb2
 
 NOT_SERVING = b"\x08\x02"
 
@@ -267,3 +268,75 @@ def test_a_reply_tells_what_was_missed() -> None:
     )
     assert (rough.approximate, rough.missed_score) == (True, 0.0)
     assert (rough.blocks_skipped, rough.effort) == (2**40, 0.3)
+
+
+def test_identity_and_execution_are_read_whole() -> None:
+    names = {field.name for field in model_pb2.ModelIdentity.DESCRIPTOR.fields}
+    assert names == {field.name for field in fields(sparsegate.ModelIdentity)}
+    message = model_pb2.ModelIdentity(
+        family="splade-doc", queries="tokens", weights_sha256="a", query_weights_sha256="b",
+        idf_sha256="c", tokenizer_sha256="d", vocabulary_size=1, pooling="max", activation="log1p",
+        max_length=2, max_terms=3, threshold=0.1, dropped_terms=[4, 5],
+    )  # fmt: skip
+    identity = _replies.model(model_pb2.Model(identity=message)).identity
+    assert identity is not None
+    for name in names:
+        told = getattr(identity, name)
+        assert (list(told) if isinstance(told, tuple) else told) == getattr(message, name)
+    assert _replies.collection(collection_pb2.Collection(identity=message)).identity == identity
+    ran = model_pb2.ModelExecution(precision="int8", backend="triton")
+    expected = sparsegate.ModelExecution("int8", "triton")
+    replies = [
+        _replies.collection(collection_pb2.Collection(execution=ran)),
+        _replies.encode(encode_pb2.EncodeResponse(execution=ran)),
+        _replies.upsert(pb.UpsertResponse(execution=ran)),
+        _replies.search(search_pb2.SearchResponse(execution=ran)),
+        _replies.explain(search_pb2.ExplainResponse(execution=ran)),
+    ]
+    assert [reply.execution for reply in replies] == [expected] * 5
+
+
+def test_sources_are_read_whole() -> None:
+    names = {field.name for field in search_pb2.SourceToken.DESCRIPTOR.fields}
+    assert names == {field.name for field in fields(sparsegate.SourceToken)}
+    query = search_pb2.SourceToken(position=1, text="mus", start=2, end=5, word="music")
+    document = search_pb2.SourceToken(position=3, text="band", start=17, end=21, word="band")
+    row = search_pb2.TermContribution(query_source=query, document_source=document)
+    gap = search_pb2.TermGap(query_source=query, document_source=document)
+    read = _replies.explain(
+        search_pb2.ExplainResponse(
+            terms=[row, search_pb2.TermContribution(query_source=query)],
+            missing=[search_pb2.TermContribution()],
+            closing=[gap],
+        )
+    )
+    expected = (
+        sparsegate.SourceToken(1, "mus", 2, 5, "music"),
+        sparsegate.SourceToken(3, "band", 17, 21, "band"),
+    )
+    both, one = read.terms
+    assert (both.query_source, both.document_source) == expected
+    assert (one.query_source, one.document_source) == (expected[0], None)
+    assert (read.missing[0].query_source, read.missing[0].document_source) == (None, None)
+    assert (read.closing[0].query_source, read.closing[0].document_source) == expected
+    # An older gateway says nothing, and a newer one what is not known here.
+    assert (read.query_sources, read.document_sources) == (None, None)
+
+
+def test_every_state_of_sources_has_its_name() -> None:
+    told = [
+        _replies.explain(search_pb2.ExplainResponse(query_sources=at, document_sources=at))
+        for at in search_pb2.SourceState.values()
+    ]
+    names = [name.removeprefix("SOURCE_STATE_") for name, _ in search_pb2.SourceState.items()]
+    assert [each.query_sources for each in told][1:] == [
+        name.lower().replace("_", " ") for name in names[1:]
+    ]
+    assert [each.document_sources for each in told] == [each.query_sources for each in told]
+    assert told[0].query_sources is None
+
+
+def test_an_older_gateway_tells_no_identity() -> None:
+    assert _replies.model(model_pb2.Model()).identity is None
+    assert _replies.collection(collection_pb2.Collection()).identity is None
+    assert _replies.search(search_pb2.SearchResponse()).execution is None

@@ -27,13 +27,25 @@ from sparsegate import (
     Explanation,
     Hit,
     InvalidArgument,
+    Model,
+    ModelExecution,
+    ModelIdentity,
     PayloadIndex,
     SearchResult,
     Snapshot,
+    SourceState,
+    SourceToken,
     SparseVector,
     TermContribution,
     TermGap,
     Timings,
+)
+from sparsegate.cli.explanation import (
+    closing_table,
+    explanation_table,
+    missing_terms,
+    standing,
+    unknown_sources,
 )
 from sparsegate.cli.ids import format_id, parse_id
 from sparsegate.cli.jsonl import DocumentLines, QueryLines, parse_document, parse_query
@@ -42,16 +54,14 @@ from sparsegate.cli.output import plain
 from sparsegate.cli.render import (
     aliases_table,
     calibration_table,
-    closing_table,
     collection_table,
     collections_table,
     expansion_table,
-    explanation_table,
     indexes_table,
-    missing_terms,
+    model_table,
+    models_table,
     search_table,
     snapshots_table,
-    standing,
     targets_met,
 )
 from sparsegate.cli.search import _summary
@@ -178,6 +188,7 @@ def test_an_explanation_shows_factors_product_and_sum() -> None:
     missing = (TermContribution(3, "movie", 2.5, 0.0, 0.0),)
     explanation = Explanation(7, 3.25, True, terms, missing, "f", False, False, 1, Timings())
     text = shown(explanation_table(explanation))
+    text = text[text.index("music") :]
     assert text.index("2.0000") < text.index("×") < text.index("1.5000") < text.index("3.0000")
     assert "3.2500" in text
     assert "song" not in shown(explanation_table(explanation, 1))
@@ -185,6 +196,60 @@ def test_an_explanation_shows_factors_product_and_sum() -> None:
     stranger = Explanation(7, 0.0, False, (), (), "f", False, False, 1, Timings())
     assert "no shared term" in shown(explanation_table(stranger))
     assert "every term" in shown(missing_terms(stranger))
+
+
+BAND = SourceToken(3, "band", 17, 21, "band")
+MUSIC = SourceToken(4, "music", 14, 19, "music")
+
+
+def test_an_explanation_shows_where_terms_came_from_in_80_columns() -> None:
+    piece = SourceToken(5, "graph", 102, 107, "cinematographer")
+    terms = (
+        TermContribution(1, "propaganda", 12.0, 1.5, 18.0, MUSIC, BAND),
+        TermContribution(2, "film", 1.0, 0.25, 0.25, SourceToken(0, "[CLS]", 0, 0, "[CLS]"), piece),
+        TermContribution(3, "rock", 1.0, 0.125, 0.125, None, SourceToken(6, "x" * 256, 1, 999, "")),
+    )
+    explanation = Explanation(
+        7, 18.375, True, terms, (), "f", False, False, 1, Timings(),
+        query_sources="known", document_sources="known",
+    )  # fmt: skip
+    lines = lines_of(explanation_table(explanation))
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if "12.0000" in line)
+    assert "music (14–19)" in row
+    assert "band (17–21)" in row
+    text = " ".join(" ".join(lines).split())
+    assert "[CLS]" in text
+    assert "[CLS] (" not in text
+    wide = shown(explanation_table(replace(explanation, terms=terms[1:2])))
+    assert "graph (102–107) of cinematographer" in wide
+    assert "x" * 23 + "…" in shown(explanation_table(replace(explanation, terms=terms[2:])))
+    assert shown(unknown_sources(explanation)).strip() == ""
+    gap = TermGap(5, "tour", 2.0, 0.0, 0.75, 1.5, MUSIC)
+    assert "music (14–19)" in shown(closing_table(replace(explanation, closing=(gap,))))
+
+
+@pytest.mark.parametrize(
+    ("query", "document", "told"),
+    [
+        (None, None, ""),
+        ("no positions", "no positions", "the terms came from is not known: export the model with"),
+        ("known", "no text", "of the document its terms came from is not known: its text is not"),
+        ("known", "other vector", "is not known for all: its vector is not what the model makes"),
+        ("known", "unavailable", "could not be encoded again just now"),
+    ],
+)
+def test_it_is_told_why_sources_are_not_known(
+    query: SourceState | None, document: SourceState | None, told: str
+) -> None:
+    plain = Explanation(
+        7, 0.0, False, (), (), "f", False, False, 1, Timings(),
+        query_sources=query, document_sources=document,
+    )  # fmt: skip
+    text = " ".join(shown(unknown_sources(plain)).split())
+    assert told in text
+    assert bool(text) == bool(told)
+    assert "in the query" not in shown(explanation_table(plain))
 
 
 def test_the_standing_of_a_document_is_told() -> None:
@@ -254,12 +319,63 @@ def test_a_collection_is_shown_in_plain_words() -> None:
             PayloadIndex("minutes", "number", True), PayloadIndex("year", "number", False)
         ),
     )  # fmt: skip
-    shown = lines_of(collection_table(films))
-    facts = dict(line.split("   ", 1) for line in shown if "   " in line)
-    facts = {name: value.strip() for name, value in facts.items()}
+    facts = facts_of(collection_table(films))
     assert facts["payload indexes"] == "minutes (number), year (number, building)"
     assert facts["aliases"] == "now, then"
     assert facts["problem"] == "disk full"
+
+
+def facts_of(table: Table) -> dict[str, str]:
+    rows = (line.split("   ", 1) for line in lines_of(table) if "   " in line)
+    return {name: value.strip() for name, value in rows}
+
+
+IDENTITY = ModelIdentity(
+    "splade", "graph", "a" * 64, "b" * 64, "", "c" * 64, 30522, "max", "log1p", 512, 1024, 0.25,
+    tuple(range(1000)),
+)  # fmt: skip
+MODEL = Model(
+    "m", "splade", "", "somewhere", 5, 30522, 512, 1024, "f", "fp32", "terms", "onnx", True,
+    identity=IDENTITY, positions=True, triton_backend="python", device="cpu",
+)  # fmt: skip
+
+
+def test_a_collection_tells_its_model_in_one_line() -> None:
+    films = Collection(
+        "films", "m", "f", 10, 1, 3, 7, 1, 9, 0,
+        identity=IDENTITY, execution=ModelExecution("int8", "triton"),
+    )  # fmt: skip
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    console.print(collection_table(films))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert (
+        "splade, max of log1p, queries by a graph of their own, 512 tokens, 1,024 terms,"
+        " weights above 0.25, checkpoint aaaaaaaaaaaa " in shown
+    )
+    assert "int8 on triton, when it was created" in shown
+    whole = plain(films)
+    assert whole["identity"]["dropped_terms"] == list(range(1000))
+    assert whole["execution"] == {"precision": "int8", "backend": "triton"}
+
+
+def test_a_model_is_shown_with_its_identity() -> None:
+    facts = facts_of(model_table(MODEL))
+    assert facts["queries"] == "a graph of their own"
+    assert facts["activation"] == "log1p"
+    assert facts["threshold"] == "0.25"
+    assert facts["dropped terms"] == "1,000"
+    assert facts["positions"] == "true"
+    heading, _, row, *_ = lines_of(models_table([MODEL]))[1:]
+    assert heading.split()[:3] == ["model", "family", "queries"]
+    assert row.split() == ["m", "splade", "graph", "onnx", "fp32", "yes", "512"]
+
+
+def test_what_an_older_gateway_does_not_tell_is_left_out() -> None:
+    facts = facts_of(model_table(replace(MODEL, identity=None)))
+    assert "queries" not in facts
+    assert "fp32" in " ".join(lines_of(models_table([replace(MODEL, identity=None)])))
+    films = Collection("films", "m", "f", 10, 1, 3, 7, 1, 9, 0)
+    assert "None" not in " ".join(lines_of(collection_table(films)))
 
 
 MEASURED = Calibration(
