@@ -6,10 +6,10 @@ READY  := $(VENV)/.ready
 INFERENCE ?= triton
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format protos serve bench bench-search clean
+.PHONY: help setup demo test check format protos serve bench bench-serving bench-search clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make the environment in .venv from the lock of exact versions
 
@@ -52,8 +52,12 @@ serve: $(READY) ## Serve splade-tiny in process on 127.0.0.1:50051
 	@$(BIN)/sparsegate-server model export splade-tiny
 	@$(BIN)/sparsegate-server serve --model splade-tiny --log-format text
 
-bench: $(READY) ## Measure Encode and Search at 1, 8 and 32 clients, Triton beside in-process
-	@$(BIN)/python bench/macro/serving.py
+bench: bench-serving
+
+bench-serving: $(READY) ## Measure every bar of model serving: DATA=folder of BEIR folders, PYTHON_PEERS=… for the peer
+	@test -n "$(DATA)" || { echo "Say where scifact and cranfield are: make bench-serving DATA=/path/to/data"; exit 1; }
+	@$(BIN)/python -m bench.serving --data "$(DATA)" \
+		$(if $(PYTHON_PEERS),--python-peers "$(PYTHON_PEERS)") $(BENCH)
 
 bench-search: $(READY) ## Measure every bar of search: DATA=wiki200k, PEERS=… PYTHON_PEERS=… for peers
 	@test -n "$(DATA)" || { echo "Say where the data is: make bench-search DATA=/path/to/wiki200k"; exit 1; }

@@ -16,18 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from bench import machine
+from bench.report import bars_table, integers, wide_console
 from bench.search import (
     bm25,
     exact,
@@ -39,9 +36,6 @@ from bench.search import (
     throughput,
 )
 from bench.search.engines import SINDI, Choices, Engines
-from bench.search.report import bars_table
-from llvmlite.binding import get_host_cpu_name  # type: ignore[import-untyped]
-from rich.console import Console
 
 _PACKAGES = (
     "pyvsag",
@@ -67,9 +61,6 @@ class Bar(NamedTuple):
 
 
 _GROWTH = 10
-_WIDTH = 170
-"""Of a table in a file."""
-
 _BARS = {
     1: Bar(exact.merged, exact=True),
     2: Bar(exact.deep, exact=True),
@@ -86,13 +77,11 @@ _BARS = {
 
 def main() -> None:
     chosen = _parse()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = wide_console()
     with tempfile.TemporaryDirectory(prefix="sparsegate-bench-", dir=chosen.folder) as work:
         choices = _choices(chosen, Path(work))
-        machine = _machine(choices)
-        for name, value in machine.items():
+        facts = _machine(choices)
+        for name, value in facts.items():
             console.print(f"{name}: {value}", highlight=False)
         read = inputs.read(
             choices.data,
@@ -110,7 +99,7 @@ def main() -> None:
         if chosen.json:
             rows = [row.as_json() for row in engines.rows]
             chosen.json.write_text(
-                json.dumps({"machine": machine, "rows": rows}, indent=1, ensure_ascii=False) + "\n"
+                json.dumps({"machine": facts, "rows": rows}, indent=1, ensure_ascii=False) + "\n"
             )
 
 
@@ -168,41 +157,10 @@ def _choices(chosen: argparse.Namespace, work: Path) -> Choices:
 
 
 def _machine(choices: Choices) -> dict[str, str]:
-    ours = ("sparsegate", "numpy", "numba", "llvmlite")
-    facts = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "machine": f"{_cpu()}, {os.cpu_count()} cores, {platform.platform()}",
-        "ours": f"Python {platform.python_version()}, "
-        + ", ".join(f"{name} {metadata.version(name)}" for name in ours),
-    }
+    facts = machine.facts(("numpy", "numba", "llvmlite"))
     if choices.harness:
-        facts["peers"] = _peer_versions(choices.python)
+        facts["peers"] = machine.peer_versions(choices.python, _PACKAGES)
     return facts
-
-
-def _cpu() -> str:
-    """What the processor calls itself, and what the compiler takes it for."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return str(get_host_cpu_name())
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} ({get_host_cpu_name()})" if names else str(get_host_cpu_name())
-
-
-def _peer_versions(python: str) -> str:
-    script = (
-        "import sys, importlib.metadata as m\n"
-        "def version(name):\n"
-        "    try: return m.version(name)\n"
-        "    except m.PackageNotFoundError: return 'missing'\n"
-        "print('Python', sys.version.split()[0], *(f'{n} {version(n)}' for n in sys.argv[1:]),"
-        " sep=', ')"
-    )
-    done = subprocess.run(
-        [python, "-c", script, *_PACKAGES], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return done.stdout.strip().replace("Python, ", "Python ", 1)
 
 
 def _parse() -> argparse.Namespace:
@@ -215,14 +173,14 @@ def _parse() -> argparse.Namespace:
     add("--data", type=Path, required=True, help="folder of wiki200k, or its vectors.npz")
     add("--peers", type=Path, help="folder of peers.py; without it our engine runs alone")
     add("--python-peers", type=Path, help="Python that has the peers; default: this one")
-    add("--only", type=_integers, help="bars, by comma: 1 merged, 2 deep, 3 layered, 4 fast,"
+    add("--only", type=integers, help="bars, by comma: 1 merged, 2 deep, 3 layered, 4 fast,"
         " 5 threads, 6 filters, 7 memory and files, 8 build, 9 BM25, 10 growth")  # fmt: skip
     add(
         "--growth",
         action="store_true",
         help="bar 10 as well: some minutes, 10 GB of memory, 12 of disk",
     )
-    add("--growth-factors", type=_integers, default=(1, 2, 5, 10), help="times --docs")
+    add("--growth-factors", type=integers, default=(1, 2, 5, 10), help="times --docs")
     add("--growth-questions", type=int, default=500)
     add("--exact", type=_names, metavar="PEERS", help="peers beside exact search",
         default=("sindi", "splade-index", "qdrant", "seismic", "bmp8", "pisa"))  # fmt: skip
@@ -252,10 +210,6 @@ def _checked(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> arg
     if unknown := set(chosen.only or ()) - set(_BARS):
         parser.error(f"--only: there is no bar {min(unknown)}")
     return chosen
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    return tuple(int(each) for each in text.split(","))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.pipe import EngineFailed, Worker
+from bench.report import Row
 from bench.search import inputs, passages, points
 from bench.search.engines import OURS, Engines
-from bench.search.report import Row, timings_table
+from bench.search.report import timings_table
 from bench.search.truth import equal_scores
-from bench.search.turns import EngineFailed, Job, Worker
+from bench.search.turns import Job
 
 BAR = 9
 CORPUS = "corpus.jsonl.xz"
@@ -61,8 +63,8 @@ def _time(engines: Engines, title: str, ours: Worker, peer: Worker | None, asked
 def _peer(engines: Engines, file: Path) -> Worker | None:
     if not engines.has_peers:
         return None
-    script = Path(__file__).with_name("peer_bm25s.py")
-    worker = Worker("bm25s", [engines.choices.python, "-P", str(script)], quiet=True)
+    command = [engines.choices.python, "-m", "bench.search.peer_bm25s"]
+    worker = Worker("bm25s", command, quiet=True)
     try:
         worker.build(str(file), None, None, limit=engines.choices.build_limit)
     except EngineFailed as error:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from bench.pipe import EngineFailed, Worker
+from bench.report import Row
 from bench.search.inputs import Inputs
-from bench.search.report import Row
 from bench.search.truth import Truth
-from bench.search.turns import EngineFailed, Job, Timing, Worker, take_turns
+from bench.search.turns import Job, Timing, take_turns
 from rich.console import Console
 
 SINDI = "sindi"

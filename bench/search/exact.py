@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from bench.report import Row
 from bench.search import points
 from bench.search.engines import Engines
-from bench.search.report import Row, timings_table
+from bench.search.report import timings_table
 from bench.search.turns import Job, Timing
 
 _MERGED = 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bench.report import Row, plain_table
 from bench.search import points
 from bench.search.engines import SINDI, Engines
 from bench.search.points import TARGET
-from bench.search.report import Row, plain_table, timings_table
+from bench.search.report import timings_table
 from bench.search.turns import Job
 
 BAR = 4

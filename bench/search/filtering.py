@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bench.report import Row
 from bench.search.engines import Engines
-from bench.search.report import Row
 from bench.search.turns import Job
 
 BAR = 6

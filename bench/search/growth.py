@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bench.pipe import EngineFailed, Worker
+from bench.report import Row, plain_table
 from bench.search import inputs, points, replicas
 from bench.search.engines import OURS, SINDI, Engines
-from bench.search.report import Row, plain_table, timings_table
+from bench.search.report import timings_table
 from bench.search.sizes import resident
 from bench.search.truth import equal_scores
-from bench.search.turns import EngineFailed, Job, Timing, Worker
+from bench.search.turns import Job, Timing
 
 BAR = 10
 _HOUR = 3600.0

@@ -1,6 +1,6 @@
-"""bm25s as a worker; see `turns` for how it is spoken to. Needs `numpy` and `bm25s[core]` alone:
+"""bm25s as a worker; see `bench.pipe` for how it is spoken to. Needs `numpy`, `bm25s[core]` alone:
 
-    python -P bench/search/peer_bm25s.py    # started by the benchmark
+    python -m bench.search.peer_bm25s    # started by the benchmark
 
 The impacts are set directly, so that it scores by the same numbers as everyone. Timed is the call
 that its `retrieve` makes for a question, without the checks around it.
@@ -8,14 +8,12 @@ that its `retrieve` makes for a question, without the checks around it.
 
 from __future__ import annotations
 
-import os
-import pickle
-import sys
 import time
 from typing import Any
 
 import bm25s  # type: ignore[import-not-found]
 import numpy as np
+from bench.pipe import answer_calls
 from bm25s.numba.retrieve_utils import (  # type: ignore[import-not-found]
     _retrieve_numba_functional,
 )
@@ -79,20 +77,7 @@ def _by_term(arrays: Any, documents: int | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever is printed must not get between the answers
-    peer = Peer()
-    while True:
-        try:
-            command, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  of our parent
-        except EOFError:
-            return
-        try:
-            answer = "ok", getattr(peer, command)(*arguments)
-        except Exception as error:
-            answer = "error", f"{type(error).__name__}: {error}"
-        pickle.dump(answer, answers)
-        answers.flush()
+    answer_calls(Peer())
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from bench.pipe import Worker
 from bench.search.engines import Engines
-from bench.search.turns import Job, Worker
+from bench.search.turns import Job
 
 TARGET = 0.97
 _NEAREST = 0.005

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.pipe import Worker
+from bench.report import Row
 from bench.search.engines import ALONE, Engines
-from bench.search.report import Row
-from bench.search.turns import Worker
 
 _SIZES = 7
 _BUILD = 8

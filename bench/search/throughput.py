@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bench.pipe import EngineFailed
+from bench.report import Row, plain_table
 from bench.search import points
 from bench.search.engines import Engines
-from bench.search.report import Row, plain_table
-from bench.search.turns import EngineFailed, Job
+from bench.search.turns import Job
 
 BAR = 5
 _THREADS = 2

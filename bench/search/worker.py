@@ -1,4 +1,4 @@
-"""Our engine as a worker; see `turns` for how it is spoken to. Started by the benchmark:
+"""Our engine as a worker; see `bench.pipe` for how it is spoken to. Started by the benchmark:
 
     python -m bench.search.worker
 
@@ -8,8 +8,6 @@ Timed is one call of `Collection.search`: an encoded vector in, ids and scores o
 from __future__ import annotations
 
 import gc
-import os
-import pickle
 import shutil
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench.pipe import answer_calls
 from bench.search import inputs, payloads, replicas, shapes
 
 from sparsegate_server import app, index
@@ -167,22 +166,10 @@ class Engine:
 
 def main() -> None:
     sys.setswitchinterval(app.SWITCH_SECONDS)  # as the gateway does
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever is printed must not get between the answers
     work = Path(tempfile.mkdtemp(prefix="sparsegate-bench-"))
     engine = Engine(work)
     try:
-        while True:
-            try:
-                command, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  of our parent
-            except EOFError:
-                return
-            try:
-                answer = "ok", getattr(engine, command)(*arguments)
-            except Exception as error:
-                answer = "error", f"{type(error).__name__}: {error}"
-            pickle.dump(answer, answers)
-            answers.flush()
+        answer_calls(engine)
     finally:
         engine.close()
         shutil.rmtree(work, ignore_errors=True)

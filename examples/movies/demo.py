@@ -12,6 +12,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -51,7 +52,7 @@ def films() -> list[Document]:
     ]
 
 
-def start_triton(stack: ExitStack) -> dict[str, dict[str, str]]:
+def start_triton(stack: ExitStack) -> dict[str, dict[str, Any]]:
     """The gateway's settings for inference: Triton, or in process where Triton cannot run here."""
     step("Starting NVIDIA Triton on loopback")
     try:
@@ -61,7 +62,7 @@ def start_triton(stack: ExitStack) -> dict[str, dict[str, str]]:
         console.print("  [yellow]Falling back to onnx: the same graph in the gateway's process[/]")
         return {"inference": {"backend": "onnx"}}
     detail(f"{MODEL} is served at {triton.url}")
-    return {"inference": {"backend": "triton"}, "triton": {"url": triton.url}}
+    return {"inference": {"backend": "triton"}, "triton": {"urls": [triton.url]}}
 
 
 def ask(client: Client) -> None:
