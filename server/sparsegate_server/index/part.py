@@ -26,7 +26,8 @@ meanwhile read the old value or the new one and decide the same either way.
 """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Not frozen: one is made for every search, and freezing takes half a microsecond.
+@dataclass(slots=True, eq=False)
 class Query:
     """What every part is asked.
 
@@ -48,7 +49,8 @@ class Query:
     effort: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Not frozen: one is made for every search, and freezing takes half a microsecond.
+@dataclass(slots=True, eq=False)
 class Candidates:
     """Documents of some parts that may be among the best, in no particular order.
 

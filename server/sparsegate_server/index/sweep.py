@@ -40,13 +40,14 @@ def sweep(
     limit = len(leaders.scores)
     sizes = [each.rows for each in segments]
     room = sum([min(limit, size) for size in sizes])
+    plan: list[int] = []
+    for segment, mask, way in zip(segments, masks, ways, strict=True):
+        plan += segment.address, 0 if mask is None else mask.address, way
     scores = np.empty(room, np.float32)
     owners = np.empty(room, np.int64)
     rows = np.empty(room, np.uint32)
     found, leaders.filled, leaders.bar, scored, skipped, missed = _search_segments(
-        np.array([each.address for each in segments], np.int64),
-        np.array([0 if mask is None else mask.address for mask in masks], np.int64),
-        np.array(ways, np.int64),
+        np.array(plan, np.int64),
         segments[0].forward.terms,
         query.terms,
         query.weights,

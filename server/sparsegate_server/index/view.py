@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -63,7 +62,7 @@ class Published:
     def __init__(self, view: View) -> None:
         self._lock = threading.Lock()
         self._view = view
-        self._pinned: Counter[int] = Counter()
+        self._pinned: dict[int, int] = {}
 
     @property
     def view(self) -> View:
@@ -73,25 +72,46 @@ class Published:
         with self._lock:
             self._view = view
 
-    @contextmanager
-    def pin(self) -> Iterator[View]:
+    def pin(self) -> Pin:
         """The newest view; what it shows stays readable, in the store too, while the context
         lasts."""
+        return Pin(self)
+
+    def take(self) -> View:
+        """The newest view, pinned until it is given back."""
         with self._lock:
             view = self._view
-            self._pinned[view.sequence] += 1
-        try:
-            yield view
-        finally:
-            with self._lock:
-                self._pinned[view.sequence] -= 1
-                if not self._pinned[view.sequence]:
-                    del self._pinned[view.sequence]
+            self._pinned[view.sequence] = self._pinned.get(view.sequence, 0) + 1
+            return view
+
+    def give_back(self, view: View) -> None:
+        with self._lock:
+            left = self._pinned[view.sequence] - 1
+            if left:
+                self._pinned[view.sequence] = left
+            else:
+                del self._pinned[view.sequence]
 
     def oldest(self) -> int:
         """The smallest sequence number that a read is pinned to now or will be."""
         with self._lock:
             return min(self._pinned, default=self._view.sequence)
+
+
+class Pin:
+    """A view for as long as the context lasts. A class, because a generator takes a microsecond."""
+
+    __slots__ = ("_published", "_view")
+
+    def __init__(self, published: Published) -> None:
+        self._published = published
+
+    def __enter__(self) -> View:
+        self._view = self._published.take()
+        return self._view
+
+    def __exit__(self, *_: object) -> None:
+        self._published.give_back(self._view)
 
 
 def dealt(shards: tuple[tuple[Part, ...], ...], threads: int) -> tuple[tuple[Part, ...], ...]:

@@ -86,9 +86,14 @@ def score_rows(race: Race, rows: NDArray[np.uint32], count: int) -> None:
     for number in range(count):
         rows[visible] = rows[number]
         visible += _visible(race, rows[number])
+    # First where a row begins, then the row itself, is on its way when it is needed.
+    for number in range(min(QUEUE, visible)):
+        prefetch(race.vectors.indptr, rows[number])
     for number in range(min(AHEAD, visible)):
         fetch_row(rows[number], race.vectors)
     for number in range(visible):
+        if number + QUEUE < visible:
+            prefetch(race.vectors.indptr, rows[number + QUEUE])
         if number + AHEAD < visible:
             fetch_row(rows[number + AHEAD], race.vectors)
         _score(race, rows[number])

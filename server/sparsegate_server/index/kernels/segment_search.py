@@ -56,7 +56,7 @@ _FIRST_STEP = 16_384
 """Documents that are searched exhaustively before there is a bar; if they give none, it takes whole
 windows. A multiple of a block."""
 
-_RESCORED = 10
+_RESCORED = 7
 """Where not all effort is made, so many documents are scored beyond those wanted, times the square
 root of those wanted."""
 
@@ -195,13 +195,11 @@ def _search_stepwise(
 
 
 @kernel(
-    I64, I64, I64, TERMS, U32, F32, types.uint64, types.float64, types.float32, F64_OUT, U8_OUT,
+    I64, TERMS, U32, F32, types.uint64, types.float64, types.float32, F64_OUT, U8_OUT,
     U16_OUT, F32_OUT, U32_OUT, types.int64, F32_OUT, I64_OUT, U32_OUT,
 )  # fmt: skip
 def search_segments(
     segments: NDArray[np.int64],
-    allowed: NDArray[np.int64],
-    ways: NDArray[np.int64],
     term_type: NDArray[Any],
     query_terms: NDArray[np.uint32],
     query_weights: NDArray[np.float32],
@@ -222,10 +220,9 @@ def search_segments(
     score above `bar`, and are among the best of all parts so far.
 
     Args:
-        segments: addresses of their rows, see `segment_row`.
-        allowed: addresses of uint64 words, a bit for each document of a segment that a filter lets
-            pass; 0 where all pass.
-        ways: through each segment: `STEPWISE`, `WHOLE`, or `RARE`, which needs `allowed`.
+        segments: int64 [3 · segments], for each the address of its row, see `segment_row`; the
+            address of uint64 words, a bit for each document that a filter lets pass, or 0 where all
+            pass; and the way through it: `STEPWISE`, `WHOLE`, or `RARE`, which needs a filter.
         term_type: an array with the type of the forward vectors' term ids.
         query_terms, query_weights: ascending term ids and their weights, at most `MOST_TERMS`.
         effort: 1 to find all of the best; less, above 0, to read less; it needs another way than
@@ -263,22 +260,23 @@ def search_segments(
     state[FILLED] = filled
     spread_out(spread, query_weights)
     found, read, skipped, beyond = 0, 0, 0, -1.0
-    for number in range(len(segments)):
-        segment = segment_at(segments[number], term_type)
-        words = len(segment.touched) if allowed[number] != 0 else 0
+    for number in range(len(segments) // 3):
+        segment = segment_at(segments[3 * number], term_type)
+        allowed, way = segments[3 * number + 1], segments[3 * number + 2]
+        words = len(segment.touched) if allowed != 0 else 0
         race = Race(
             segment.vectors, spread, segment.born, segment.dead, segment.touched, sequence,
-            bool(segment.newest <= sequence), u64_at(allowed[number], words), best_scores,
+            bool(segment.newest <= sequence), u64_at(allowed, words), best_scores,
             best_rows, waiting, bars, state,
         )  # fmt: skip
         resume(race)
-        if ways[number] == STEPWISE:
+        if way == STEPWISE:
             counts = _search_stepwise(asked, space, segment, race)
         else:
             windows = len(segment.window_terms) - 1
             places = np.empty(windows * size, np.int64)
             later = np.empty(windows * BLOCKS, np.uint32)
-            rarely = ways[number] == RARE
+            rarely = way == RARE
             counts = _search_whole(asked, space, segment, race, places, later, rarely, effort)
         own = finish(race, scores[found:], rows[found:])
         owners[found : found + own] = number
