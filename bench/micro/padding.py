@@ -94,7 +94,7 @@ def main() -> None:
         shown.add_column(column, justify="left" if column in {"collection", "backend"} else "right")
     for folder, backend in itertools.product(options.data, ("onnx", "triton")):
         rows = [each.ids for each in tokenizer.encode(load(folder)) if not each.empty]
-        rules = batch_rules(settings.load(inference={"backend": backend}))
+        rules = batch_rules(settings.load(inference={"backend": backend}), urgent=False)
         for size, clients in REQUESTS:
             tally = measure(rows, spec, rules, size, clients)
             shown.add_row(

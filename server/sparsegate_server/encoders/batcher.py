@@ -27,6 +27,9 @@ _SHORTEST_RETRY = 0.05
 _QUIET_SECONDS = 1.0
 """So long after the last query, bulk yields to nobody any more."""
 
+_LONGEST_PAUSE = 0.25
+"""Seconds between two batches of bulk at most, whatever queries come."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -35,12 +38,13 @@ class Places:
     Attributes:
         queries: of queries.
         bulk: of bulk, while no query comes.
-        bulk_beside_queries: of bulk, while queries come.
+        kept: places of bulk that stay empty while queries come, besides one for each batch of
+            queries that runs.
     """
 
     queries: int
     bulk: int
-    bulk_beside_queries: int
+    kept: int
 
 
 class Batcher:
@@ -51,7 +55,7 @@ class Batcher:
 
     Args:
         backend: runs the batches.
-        rules: what one batch may hold.
+        queries, bulk: what one batch of each may hold.
         places: how many run side by side.
         max_waiting_tokens: most tokens that may wait, in each lane.
     """
@@ -59,7 +63,8 @@ class Batcher:
     def __init__(
         self,
         backend: InferenceBackend,
-        rules: BatchRules,
+        queries: BatchRules,
+        bulk: BatchRules,
         places: Places,
         max_waiting_tokens: int,
         metrics: Metrics,
@@ -69,11 +74,12 @@ class Batcher:
         self._most = max_waiting_tokens
         self._metrics = metrics
         self._pace = Pace()
-        self._queries = _Lane("query", Backlog(rules))
-        self._bulk = _Lane("bulk", Backlog(rules))
+        self._queries = _Lane("query", Backlog(queries))
+        self._bulk = _Lane("bulk", Backlog(bulk))
         for lane in (self._queries, self._bulk):
             metrics.waiting_tokens.labels(lane.name).set_function(lane.waiting)
         self._last_query = -float("inf")
+        self._last_bulk = -float("inf")
         self._woken = False
 
     async def run(
@@ -167,7 +173,11 @@ class Batcher:
     def _allowed(self, lane: _Lane) -> int:
         if lane is self._queries:
             return self._places.queries
-        return self._places.bulk if self._quiet() else self._places.bulk_beside_queries
+        if self._quiet():
+            return self._places.bulk
+        left = self._places.bulk - self._places.kept - self._queries.running
+        # However many queries come, bulk goes on.
+        return max(left, int(_now() - self._last_bulk > _LONGEST_PAUSE))
 
     def _quiet(self) -> bool:
         """Whether no query came lately."""
@@ -189,6 +199,8 @@ class Batcher:
 
     def _start(self, lane: _Lane, items: list[Item]) -> None:
         lane.running += 1
+        if lane is self._bulk:
+            self._last_bulk = _now()
         batch = _Batch(items)
         for item in items:
             item.owner.batches.add(batch)
@@ -206,7 +218,7 @@ class Batcher:
         """Runs a batch and hands the results out, or why there are none."""
         items, began = batch.items, _now()
         try:
-            results = await self._infer(lane, items)
+            results = await self._infer(items)
         except InferenceFailed as error:
             if len(items) == 1:
                 items[0].owner.settle(items[0], error)
@@ -225,13 +237,12 @@ class Batcher:
             for item, result in zip(items, results, strict=True):
                 item.owner.settle(item, result)
 
-    async def _infer(self, lane: _Lane, items: list[Item]) -> Sequence[Any]:
+    async def _infer(self, items: list[Item]) -> Sequence[Any]:
         graph, length = items[0].graph, _length(items)
         model = graph.spec.name
         self._metrics.batch_size.labels(model).observe(len(items))
         self._metrics.padded_tokens.labels(model).inc(len(items) * length)
-        yielding = lane is self._bulk and not self._quiet()
-        padded = pad([item.ids for item in items], length, yielding=yielding)
+        padded = pad([item.ids for item in items], length)
         outputs = await self._backend.infer(graph.spec, padded, timeout=_longest(items))
         return await graph.decode(outputs, padded)
 

@@ -41,12 +41,14 @@ class BatchRules:
         as a server wants that joins only equal shapes.
     overhead: what a batch costs besides its texts, in tokens. For less padding than that, the last
         few texts of one length travel with those of another.
+    gpu_tokens: as `max_tokens`, where the graph runs on a GPU; 0 for the same.
     """
 
     max_texts: int
     max_tokens: int
     step: int
     overhead: int
+    gpu_tokens: int = 0
 
     def padded(self, spec: ModelSpec, tokens: int) -> int:
         """The length in tokens that a text is padded to."""
@@ -57,18 +59,19 @@ class BatchRules:
 
     def capacity(self, spec: ModelSpec, length: int) -> int:
         """How many texts of a padded length one batch may hold, at least one."""
-        texts = min(self.max_texts, self.max_tokens // length)
+        tokens = (spec.device == "gpu" and self.gpu_tokens) or self.max_tokens
+        texts = min(self.max_texts, tokens // length)
         if spec.output == "logits":
             row = length * spec.identity.vocabulary_size * np.dtype(np.float32).itemsize
             texts = min(texts, LOGIT_BYTES_PER_BATCH // row)
         return max(1, texts)
 
 
-def pad(rows: Sequence[NDArray[np.int32]], length: int, *, yielding: bool = False) -> TokenBatch:
+def pad(rows: Sequence[NDArray[np.int32]], length: int) -> TokenBatch:
     """Token ids int32 [n] of several texts, padded on the right to `length` tokens."""
     input_ids = np.zeros((len(rows), length), np.int32)
     attention_mask = np.zeros((len(rows), length), np.int32)
     for at, ids in enumerate(rows):
         input_ids[at, : len(ids)] = ids
         attention_mask[at, : len(ids)] = 1
-    return TokenBatch(input_ids, attention_mask, yielding)
+    return TokenBatch(input_ids, attention_mask)

@@ -22,38 +22,46 @@ _FAMILIES: dict[Family, type[SpladeEncoder]] = {
     "splade-doc": SpladeEncoder,
 }
 
-_TRITON_QUERIES = 2
+_TRITON_QUERIES = 1
 """Batches of queries in flight to each Triton server. The fewer they are, the more texts wait for
-one another and share a batch: of 32 clients with a question each, 7 with 2 places, 5 with 4, and
-2 with 16, at the same rate."""
+one another and share a batch: of 32 clients with a question each, 12 with 1 place, 5 with 2, at the
+same rate. More let a fast GPU work while a batch is on its way."""
 
 _TRITON_BULK = 3
 """Batches of bulk in flight to each Triton server: two at work in its instances, one on its way."""
 
-_TRITON_TOKENS = 4096
-"""Of a batch for Triton: enough to fill a GPU for some milliseconds."""
+_BULK_TOKENS = 512
+"""Of a batch on a processor. One core is about as fast with 256 tokens as with 2,048; but the fewer
+they are, the sooner a query that comes meanwhile has the processor for itself. Threads of a lower
+rank did worse: they are set aside while they hold the interpreter's lock."""
 
-_LOCAL_TOKENS = 1024
-"""Of a batch in this process. On one core of a CPU batches of 256 to 2,048 tokens are equally fast,
-and larger ones, whose arrays leave the cache, up to a sixth slower."""
+_QUERY_TOKENS = 2048
+"""The same of queries: nobody comes before them."""
+
+_GPU_TOKENS = 8192
+"""Of a batch on a GPU, which wants some milliseconds of work."""
 
 _LOCAL_STEP = 8
 """Texts are padded to multiples of so many tokens in this process, where any shape may run."""
 
-_OVERHEAD = 64
-"""What a batch costs besides its texts, in tokens: half a millisecond or two on a core, and the
-more on its way to Triton."""
+_LOCAL_OVERHEAD = 64
+"""What a batch costs besides its texts, in tokens: half a millisecond or two on a core."""
+
+_TRITON_OVERHEAD = 256
+"""The same on its way to Triton and there, where a fuller batch is what a GPU wants besides."""
 
 
-def batch_rules(settings: Settings) -> BatchRules:
-    """What one batch may hold before the backend that the settings name."""
+def batch_rules(settings: Settings, *, urgent: bool) -> BatchRules:
+    """What one batch of queries, or of bulk, may hold before the backend that the settings name."""
     inference = settings.inference
     remote = inference.backend == "triton"
+    own = inference.max_batch_tokens
     return BatchRules(
         max_texts=inference.max_batch_size,
-        max_tokens=inference.max_batch_tokens or (_TRITON_TOKENS if remote else _LOCAL_TOKENS),
+        max_tokens=own or (_QUERY_TOKENS if urgent else _BULK_TOKENS),
         step=0 if remote else _LOCAL_STEP,
-        overhead=_OVERHEAD,
+        overhead=_TRITON_OVERHEAD if remote else _LOCAL_OVERHEAD,
+        gpu_tokens=0 if own or not remote else _GPU_TOKENS,
     )
 
 
@@ -64,7 +72,8 @@ def build_batcher(
     inference = settings.inference
     return Batcher(
         backend,
-        batch_rules(settings),
+        batch_rules(settings, urgent=True),
+        batch_rules(settings, urgent=False),
         _places(settings),
         inference.max_waiting_tokens,
         metrics or Metrics(),
@@ -72,16 +81,15 @@ def build_batcher(
 
 
 def _places(settings: Settings) -> Places:
-    """What is in Triton's own queue cannot be overtaken, so that bulk has only a third of its
-    places there while queries come. In this process a place is a core, and bulk keeps them all,
-    because its threads yield to those of queries."""
+    """In this process a place is a core. What is in Triton's own queue cannot be overtaken, so that
+    bulk has one place there while queries come, and none while one runs."""
     fixed = settings.inference.max_concurrent_batches
     if settings.inference.backend != "triton":
         cores = fixed or os.cpu_count() or 1
-        return Places(cores, cores, cores)
+        return Places(cores, cores, kept=1)
     servers = len(settings.triton.urls)
     bulk = fixed or _TRITON_BULK * servers
-    return Places(fixed or _TRITON_QUERIES * servers, bulk, max(1, bulk // 3))
+    return Places(fixed or _TRITON_QUERIES * servers, bulk, kept=bulk - servers)
 
 
 def build_encoder(

@@ -19,13 +19,10 @@ class TokenBatch:
     Attributes:
         input_ids: int32 [batch, length], zero where padded.
         attention_mask: int32 [batch, length], 1 for real tokens, else 0.
-        yielding: whether it is bulk and others wait for queries: where all share the processor,
-            it gets what the others leave.
     """
 
     input_ids: NDArray[np.int32]
     attention_mask: NDArray[np.int32]
-    yielding: bool = False
 
 
 class InferenceBackend(Protocol):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,11 +27,6 @@ GRAPH_FILE = "1/model.onnx"
 
 _Key: TypeAlias = tuple[str, str, str, str, bool]
 """What tells a graph from that of a model which had or will have the same name."""
-
-_YIELDING = 19
-"""The nice value of threads that run bulk beside queries. A batch that has begun cannot be stopped,
-but it gets what the others leave of the processor: beside two such threads on two cores, a query's
-p99 is what it is without them, and beside two of equal rank three times that."""
 
 
 class OnnxGraph:
@@ -75,7 +68,7 @@ class OnnxGraph:
 
 
 class OnnxBackend:
-    """Graphs of a model repository, run in threads of two ranks, the lower for what is to yield.
+    """Graphs of a model repository, run in a thread pool of their own.
 
     Args:
         repository: folder with one folder a model.
@@ -100,8 +93,6 @@ class OnnxBackend:
             self._graphs |= self._read(spec)
         workers = workers or os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(2 * workers, "onnx")
-        # A thread's rank cannot be raised again, so that these are others.
-        self._yielding = ThreadPoolExecutor(workers, "onnx-low", initializer=_yield_to_others)
         self._closed = False
 
     async def infer(
@@ -113,8 +104,7 @@ class OnnxBackend:
             raise ModelNotFound(f"model {spec.name!r} is not loaded", metadata={"model": spec.name})
         if self._closed:
             raise InferenceUnavailable("in-process inference has been closed")
-        pool = self._yielding if batch.yielding else self._threads
-        running = asyncio.get_running_loop().run_in_executor(pool, graph.run, batch)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, graph.run, batch)
         try:
             return await asyncio.wait_for(running, timeout)
         except TimeoutError:
@@ -138,8 +128,7 @@ class OnnxBackend:
 
     async def close(self) -> None:
         self._closed = True
-        for pool in (self._threads, self._yielding):
-            await asyncio.to_thread(pool.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)
 
     def _read(self, spec: ModelSpec) -> dict[_Key, OnnxGraph]:
         return {
@@ -154,9 +143,3 @@ def _key(spec: ModelSpec, name: str) -> _Key:
 
 def _keys(spec: ModelSpec) -> frozenset[_Key]:
     return frozenset(_key(spec, name) for name in spec.served_names)
-
-
-def _yield_to_others() -> None:
-    """Lowers the calling thread's rank, which only Linux keeps for each thread."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _YIELDING)

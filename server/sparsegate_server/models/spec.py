@@ -33,9 +33,10 @@ TOKENIZER_FILE = "tokenizer.json"
 QUERY_SUFFIX = ".query"
 """Of the served name of a query graph. Triton wants flat folders, so it stands beside the model."""
 
-LENGTH_BUCKETS = (16, 32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
+LENGTH_BUCKETS = (16, *range(32, 513, 32))
 """Lengths that requests are padded to: an inference server batches only equal shapes. Measured
-waste: 9 % on SciFact and 14 % on Cranfield, where the six powers of two waste 33 % and 42 %."""
+waste: 4 % on SciFact and 8 % on Cranfield; eleven of them waste 9 % and 14 %, the six powers of two
+33 % and 42 %."""
 
 _ALWAYS_WRITTEN = frozenset(
     [

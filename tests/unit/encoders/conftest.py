@@ -47,7 +47,8 @@ def make_encoder(spec: ModelSpec, tokenizer: ModelTokenizer) -> MakeEncoder:
         batcher = Batcher(
             backend or DummyBackend(),
             BatchRules(max_batch_size, 4096, step=0, overhead=0),
-            Places(in_flight, in_flight, in_flight),
+            BatchRules(max_batch_size, 4096, step=0, overhead=0),
+            Places(in_flight, in_flight, kept=0),
             waiting,
             Metrics(),
         )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sparsegate_server.encoders import batcher
 from sparsegate_server.encoders.base import NOBODY, Caller, EncodeTimings
 from sparsegate_server.encoders.batcher import Batcher, Places
 from sparsegate_server.encoders.batching import BatchRules, Outputs, ServedGraph
@@ -95,7 +96,7 @@ class Scene:
         self.backend = Held()
         self.metrics = Metrics()
         rules = BatchRules(texts, 4096, step=0, overhead=0)
-        self.batcher = Batcher(self.backend, rules, places, most, self.metrics)
+        self.batcher = Batcher(self.backend, rules, rules, places, most, self.metrics)
         self.graph = ServedGraph(SPEC, first_tokens)
         self._tasks: list[asyncio.Task[list[object]]] = []
 
@@ -129,9 +130,9 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    queries: int = 1, bulk: int = 1, beside: int | None = None, **options: int
+    queries: int = 1, bulk: int = 1, kept: int = 0, **options: int
 ) -> AsyncIterator[Scene]:
-    stage = Scene(Places(queries, bulk, bulk if beside is None else beside), **options)
+    stage = Scene(Places(queries, bulk, kept), **options)
     yield stage
     await stage.end()
 
@@ -175,18 +176,37 @@ async def test_queries_go_before_documents_and_have_their_own_places() -> None:
         assert s.backend.contents == [[1], [2], [100]]
         s.ask(101, urgent=True)
         await s.backend.let_go(3)
-        assert s.backend.contents[3:] == [[101], [3], [4]]
-        yielding = [each.yielding for each in s.backend.batches]
-        assert yielding == [False, False, False, False, True, True]
+        assert s.backend.contents[3:] == [[101], [3]]
+        await s.backend.let_go()
+        assert s.backend.contents[5:] == [[4]]
 
 
 async def test_bulk_leaves_places_while_queries_come() -> None:
-    async with scene(bulk=3, beside=1, texts=1) as s:
+    async with scene(bulk=3, kept=1, texts=1) as s:
         s.ask(100, urgent=True)
+        await settle()
         await s.backend.let_all_go()
         s.ask(1, 2, 3, 4)
         await settle()
-        assert s.backend.contents == [[100], [1]]
+        assert s.backend.contents == [[100], [1], [2]]
+
+
+async def test_bulk_waits_for_queries_that_run_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with scene(bulk=2, kept=1, texts=1) as s:
+        s.ask(1)
+        await settle()
+        await s.backend.let_go()
+        s.ask(100, urgent=True)
+        await settle()
+        s.ask(2, 3)
+        await settle()
+        assert s.backend.contents == [[1], [100]]
+        monkeypatch.setattr(batcher, "_LONGEST_PAUSE", 0.0)
+        s.ask(101, urgent=True)  # whatever comes has the queue looked at
+        await settle()
+        assert s.backend.contents == [[1], [100], [2]]
 
 
 async def test_a_client_with_one_text_goes_before_the_rest_of_a_clients_many() -> None:

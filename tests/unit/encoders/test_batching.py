@@ -40,8 +40,7 @@ def test_a_batch_is_as_large_as_all_bounds_allow(
 
 
 def test_padding() -> None:
-    batch = pad([np.array([7, 8], np.int32), np.array([9], np.int32)], 3, yielding=True)
+    batch = pad([np.array([7, 8], np.int32), np.array([9], np.int32)], 3)
     assert batch.input_ids.tolist() == [[7, 8, 0], [9, 0, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 0], [1, 0, 0]]
     assert batch.input_ids.dtype == batch.attention_mask.dtype == np.int32
-    assert batch.yielding
