@@ -20,7 +20,7 @@ def run(stand: Stand) -> None:
         documents = collection.documents[: stand.choices.whole]
         rows = [each.ids for each in tokenizer.encode(documents) if not each.empty]
         for name in (ONNX, TRITON):
-            rules = batch_rules(settings.load(inference={"backend": name}))
+            rules = batch_rules(settings.load(inference={"backend": name}), urgent=False)
             tallies = {request: measure(rows, stand.spec, rules, *request) for request in REQUESTS}
             wastes = {request: each.padded / each.real for request, each in tallies.items()}
             size, clients = max(wastes, key=lambda request: wastes[request])
