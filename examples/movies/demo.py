@@ -17,7 +17,8 @@ from typing import Any
 from rich.console import Console
 
 from sparsegate import Client, Document
-from sparsegate.cli.render import expansion_table, explanation_table, search_table
+from sparsegate.cli.explanation import explanation_table
+from sparsegate.cli.render import expansion_table, search_table
 from sparsegate_server.errors import SparsegateError, TritonPreflightError
 from sparsegate_server.inference.tritonserver import TritonServer
 from sparsegate_server.launch import GatewayProcess

@@ -35,6 +35,8 @@ CONFIG_FILE = "config.json"
 
 _HEAD_SIZE = 64
 """Every BERT that Google published has heads of this size, bert-tiny too."""
+_KNOWN_WIDTHS = (128, 256, 512, 768, 1024)
+"""Theirs; of another width, nobody can tell the number of heads."""
 _STRATEGIES = ("max", "sum")
 _ACTIVATIONS = ("relu", "log1p_relu")
 
@@ -217,6 +219,11 @@ def _shape(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Sou
     """The sizes that the tensors show; config.json, or BERT's own default, says the others."""
     vocabulary_size, hidden = tensors[WORDS].shape
     positions = len(tensors[POSITIONS])
+    if source.architecture.heads_key not in config and hidden not in _KNOWN_WIDTHS:
+        raise ModelSourceError(
+            f"the checkpoint has no config.json that says {source.architecture.heads_key}, and its "
+            f"tensors of width {hidden} do not tell: put its config.json beside its weights"
+        )
     heads = _number(config, source.architecture, max(1, hidden // _HEAD_SIZE))
     if not positions or hidden % heads:
         raise ModelSourceError(

@@ -24,18 +24,22 @@ async def until(
         ShuttingDown: the gateway drains; also a stream that is only waiting ends then.
     """
     stop = asyncio.ensure_future(draining.wait())
+    request: asyncio.Future[document_pb2.UpsertStreamRequest | None] | None = None
     try:
         while not stop.done():
             request = asyncio.ensure_future(anext(requests, None))
             await asyncio.wait({request, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not request.done():
-                request.cancel()
                 break
             if (received := request.result()) is None:
                 return
             yield received
     finally:
         stop.cancel()
+        if request is not None and not request.done():
+            # Nobody waits for it any more, and nobody would hear of its end.
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
     raise ShuttingDown("the gateway is stopping: send the batches without an answer again")
 
 

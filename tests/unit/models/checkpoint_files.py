@@ -23,12 +23,12 @@ def write(
     config: Mapping[str, Any] | None = None,
     save: Callable[[Arrays, Path], None] | None = None,
 ) -> Path:
-    """A folder with weights, a tokenizer, and a config when there is one."""
+    """A folder with weights, a tokenizer and a config, which is BERT's where none is given."""
     folder.mkdir(parents=True, exist_ok=True)
     (save or safetensors)(dict(tensors), folder)
     bert_oracle.write_tokenizer(folder / "tokenizer.json", VOCABULARY)
-    if config is not None:
-        (folder / "config.json").write_text(json.dumps(config))
+    config = {"num_attention_heads": bert_oracle.HEADS} if config is None else config
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 

@@ -266,3 +266,10 @@ def test_a_folder_without_weights_says_what_was_looked_for(tmp_path: Path) -> No
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelSourceError, match=r"pytorch_model\.bin\.index\.json"):
         Checkpoint.load(folder)
+
+
+def test_an_unknown_number_of_heads_is_not_guessed(tmp_path: Path) -> None:
+    write(tmp_path / "bert", bert_tensors(tmp_path))
+    (tmp_path / "bert" / "config.json").unlink()
+    with pytest.raises(ModelSourceError, match=r"no config\.json that says num_attention_heads"):
+        Checkpoint.load(tmp_path / "bert")
