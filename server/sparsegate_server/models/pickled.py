@@ -8,6 +8,7 @@ other name, and every opcode that a state dict does without, is an error.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, Final
@@ -86,12 +87,15 @@ def read_pickle(stream: IO[bytes], what: str) -> Any:
     """
     machine = _Machine(what)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if opcode.name == "STOP":
-                return machine.pop()
-            if count > _LONGEST:
-                raise ModelSourceError(f"{what} is no state dict: its pickle is too long")
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            # Of escapes in the strings of a broken file.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if opcode.name == "STOP":
+                    return machine.pop()
+                if count > _LONGEST:
+                    raise ModelSourceError(f"{what} is no state dict: its pickle is too long")
+                machine.step(opcode.name, argument)
     except ModelSourceError:
         raise
     # A broken pickle shows as any of these: no opcode, no argument, no such memo, wrong operands.
