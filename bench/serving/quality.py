@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 
 from bench.report import Row
-from bench.serving.measures import ndcg
 from bench.serving.stand import ONNX, TRITON, Stand, counter
 from bench.serving.texts import Beir
 
 from sparsegate import Document
 from sparsegate.aio import Client
+from sparsegate_server.parity.measures import ndcg
 
 BAR = 8
 _REFERENCES = {"scifact": 0.6466, "cranfield": 0.3554}

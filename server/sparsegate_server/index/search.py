@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -133,16 +133,18 @@ def _search_parts(query: Query, allowed: Allowed | None, parts: Sequence[Part]) 
     segments: list[Segment] = []
     ways: list[int] = []
     masks: list[Mask | None] = []
-    others: list[tuple[Part, Mask | None]] = []
+    others: list[Callable[[], Candidates]] = []
     for part in parts:
         mask = None if allowed is None else allowed[part]
         if mask is not None and not mask:
             continue
-        if isinstance(part, Segment) and (way := part.way(query, mask)) != SCAN:
+        if not isinstance(part, Segment):
+            others.append(partial(part.search, query, leaders, mask))
+        elif (way := part.way(query, mask)) == SCAN:
+            others.append(partial(part.search_by, way, query, leaders, mask))
+        else:
             segments.append(part)
             ways.append(way)
             masks.append(mask)
-        else:
-            others.append((part, mask))
     found = [sweep(segments, ways, masks, query, leaders)] if segments else []
-    return found + [part.search(query, leaders, mask) for part, mask in others]
+    return found + [search() for search in others]

@@ -14,7 +14,6 @@ import pytest
 from bench.report import Row
 from bench.serving.ingest import shares
 from bench.serving.load import Load, arrivals, closed_loop, each_once, open_loop
-from bench.serving.measures import ndcg
 from bench.serving.rounds import in_turns, orders
 from bench.serving.stand import total, without_batching
 from bench.serving.texts import Beir, mixed, unseen
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 
 from sparsegate_server.models.spec import ModelSpec
 from sparsegate_server.models.triton_config import config_of, write_config
+from sparsegate_server.parity.measures import ndcg
 
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
 
