@@ -25,7 +25,7 @@ from llvmlite.binding import get_host_cpu_name
 from rich.console import Console
 from rich.table import Table
 
-from sparsegate_server.backends.base import CollectionConfig
+from sparsegate_server.backends.base import CollectionConfig, Tier
 from sparsegate_server.backends.embedded import EmbeddedBackend
 from sparsegate_server.filters import FieldKind, Filter, Match, Range
 from sparsegate_server.index.forward import Forward
@@ -72,7 +72,7 @@ WAYS: Final[dict[str, Way]] = {
 
 async def fill(backend: EmbeddedBackend, vectors: Forward) -> None:
     """One merged segment; the field `n` has an index, the field `odd` has none."""
-    await backend.create_collection(CollectionConfig(_NAME, "", "", wiki.VOCABULARY))
+    await backend.create_collection(CollectionConfig(_NAME, Tier("", "", wiki.VOCABULARY)))
     for start in range(0, len(vectors), _UPSERT):
         rows = range(start, min(start + _UPSERT, len(vectors)))
         await backend.upsert(

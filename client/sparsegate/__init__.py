@@ -43,6 +43,7 @@ from sparsegate.explanation import (
 )
 from sparsegate.filters import Filter
 from sparsegate.results import (
+    AnsweringTier,
     DeleteResult,
     EncodedQuery,
     EncodeResult,
@@ -50,6 +51,7 @@ from sparsegate.results import (
     GetResult,
     Hit,
     LoadResult,
+    PassedOver,
     PayloadResult,
     ScrollPage,
     SearchBatchResult,
@@ -85,6 +87,7 @@ from sparsegate.types import (
     Search,
     Snapshot,
     SparseVector,
+    Tier,
     Timings,
 )
 
@@ -92,6 +95,7 @@ __all__ = [
     "Alias",
     "AliasChange",
     "AlreadyExists",
+    "AnsweringTier",
     "Bar",
     "Batch",
     "Calibration",
@@ -124,6 +128,7 @@ __all__ = [
     "ModelIdentity",
     "NotFound",
     "OnTruncation",
+    "PassedOver",
     "Payload",
     "PayloadIndex",
     "PayloadMode",
@@ -141,6 +146,7 @@ __all__ = [
     "SparsegateError",
     "TermContribution",
     "TermGap",
+    "Tier",
     "Timings",
     "Token",
     "TokenizeResult",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC
 from typing import get_args
 
+from sparsegate._descriptions import execution
 from sparsegate._messages import read_document, read_id, read_vector
 from sparsegate._payload import read_payload
 from sparsegate._status import error_from_status
@@ -19,13 +19,14 @@ from sparsegate.explanation import (
     TermGap,
 )
 from sparsegate.results import (
+    AnsweringTier,
     DeleteResult,
     EncodedQuery,
     EncodeResult,
     Encoding,
     GetResult,
     Hit,
-    LoadResult,
+    PassedOver,
     PayloadResult,
     ScrollPage,
     SearchBatchResult,
@@ -33,33 +34,10 @@ from sparsegate.results import (
     Token,
     TokenizedText,
     TokenizeResult,
-    UnloadResult,
     UpsertResult,
 )
-from sparsegate.types import (
-    Alias,
-    Calibration,
-    Collection,
-    EffortPoint,
-    FieldKind,
-    LoadOutcome,
-    Model,
-    ModelExecution,
-    ModelIdentity,
-    PayloadIndex,
-    Snapshot,
-    Timings,
-)
-from sparsegate.v1 import (
-    collection_pb2,
-    common_pb2,
-    document_pb2,
-    effort_pb2,
-    encode_pb2,
-    model_pb2,
-    search_pb2,
-    snapshot_pb2,
-)
+from sparsegate.types import Timings
+from sparsegate.v1 import common_pb2, document_pb2, encode_pb2, search_pb2
 
 
 def timings(message: common_pb2.StageTimings) -> Timings:
@@ -78,7 +56,7 @@ def encode(reply: encode_pb2.EncodeResponse) -> EncodeResult:
         model=reply.model,
         fingerprint=reply.fingerprint,
         timings=timings(reply.timings),
-        execution=_execution(reply),
+        execution=execution(reply),
     )
 
 
@@ -108,74 +86,6 @@ def tokenize(reply: encode_pb2.TokenizeResponse) -> TokenizeResult:
     )
 
 
-def collection(message: collection_pb2.Collection) -> Collection:
-    return Collection(
-        name=message.name,
-        model=message.model,
-        fingerprint=message.fingerprint,
-        vocabulary_size=message.vocabulary_size,
-        shards=message.shards,
-        documents=message.documents,
-        sequence=message.sequence,
-        segments=message.segments,
-        postings=message.postings,
-        tombstones=message.tombstones,
-        keep_text=message.keep_text,
-        tail=message.tail,
-        index_bytes=message.index_bytes,
-        store_bytes=message.store_bytes,
-        busy=message.busy,
-        problem=message.problem,
-        payload_indexes=tuple(map(_payload_index, message.payload_indexes)),
-        aliases=tuple(message.aliases),
-        calibration=calibration(message.calibration) if message.HasField("calibration") else None,
-        identity=_identity(message),
-        execution=_execution(message),
-    )
-
-
-def calibration(message: effort_pb2.EffortCalibration) -> Calibration:
-    return Calibration(
-        points=tuple(
-            EffortPoint(
-                effort=point.effort,
-                recall=point.recall,
-                recall_bound=point.recall_bound,
-                postings_scored=point.postings_scored,
-                milliseconds=point.milliseconds,
-            )
-            for point in message.points
-        ),
-        limit=message.limit,
-        queries=message.queries,
-        confidence=message.confidence,
-        documents=message.documents,
-        sequence=message.sequence,
-    )
-
-
-def _payload_index(message: collection_pb2.PayloadIndex) -> PayloadIndex:
-    kinds: tuple[FieldKind, ...] = get_args(FieldKind)
-    return PayloadIndex(message.field, kinds[message.kind - 1], message.ready)
-
-
-def aliases(
-    reply: collection_pb2.ListAliasesResponse | collection_pb2.UpdateAliasesResponse,
-) -> list[Alias]:
-    return [Alias(alias.alias, alias.collection) for alias in reply.aliases]
-
-
-def snapshot(message: snapshot_pb2.Snapshot) -> Snapshot:
-    return Snapshot(
-        name=message.name,
-        collection=message.collection,
-        sequence=message.sequence,
-        documents=message.documents,
-        bytes=message.bytes,
-        created=message.created.ToDatetime(tzinfo=UTC),
-    )
-
-
 def upsert(reply: document_pb2.UpsertResponse) -> UpsertResult:
     results = list(enumerate(reply.results))
     return UpsertResult(
@@ -187,7 +97,7 @@ def upsert(reply: document_pb2.UpsertResponse) -> UpsertResult:
         timings=timings(reply.timings),
         repeated=reply.repeated,
         fingerprint=reply.fingerprint,
-        execution=_execution(reply),
+        execution=execution(reply),
     )
 
 
@@ -236,7 +146,22 @@ def search(reply: search_pb2.SearchResponse) -> SearchResult:
         missed_score=reply.missed_score if reply.HasField("missed_score") else None,
         blocks_skipped=reply.blocks_skipped,
         effort=reply.effort,
-        execution=_execution(reply),
+        execution=execution(reply),
+        tier=_tier(reply),
+    )
+
+
+def _tier(reply: search_pb2.SearchResponse | search_pb2.ExplainResponse) -> AnsweringTier | None:
+    """None where the collection has no ladder."""
+    if not reply.HasField("tier"):
+        return None
+    return AnsweringTier(
+        number=reply.tier.number,
+        model=reply.tier.model,
+        passed_over=tuple(
+            PassedOver(each.model, error_from_status(each.reason))
+            for each in reply.tier.passed_over
+        ),
     )
 
 
@@ -282,9 +207,10 @@ def explain(reply: search_pb2.ExplainResponse) -> Explanation:
         gap=reply.gap if reply.HasField("gap") else None,
         closing=tuple(map(_term_gap, reply.closing)),
         unindexed=tuple(reply.unindexed),
-        execution=_execution(reply),
+        execution=execution(reply),
         query_sources=_source_state(reply.query_sources),
         document_sources=_source_state(reply.document_sources),
+        tier=_tier(reply),
     )
 
 
@@ -342,75 +268,3 @@ def _contributions(
         )
         for message in messages
     )
-
-
-def loaded(reply: model_pb2.LoadModelResponse) -> LoadResult:
-    outcomes: tuple[LoadOutcome, ...] = get_args(LoadOutcome)
-    return LoadResult(
-        model=model(reply.model),
-        outcome=outcomes[reply.outcome - 1],
-        collections=tuple(reply.collections),
-        collection_count=reply.collection_count,
-    )
-
-
-def unloaded(reply: model_pb2.UnloadModelResponse) -> UnloadResult:
-    return UnloadResult(tuple(reply.collections), reply.collection_count)
-
-
-def model(message: model_pb2.Model) -> Model:
-    return Model(
-        name=message.name,
-        family=message.family,
-        description=message.description,
-        source=message.source,
-        parameters=message.parameters,
-        vocabulary_size=message.vocabulary_size,
-        max_length=message.max_length,
-        max_terms=message.max_terms,
-        fingerprint=message.fingerprint,
-        precision=message.precision,
-        output=message.output,
-        backend=message.backend,
-        ready=message.ready,
-        identity=_identity(message),
-        positions=message.positions,
-        triton_backend=message.triton_backend,
-        device=message.device,
-        query_source=message.query_source,
-    )
-
-
-def _identity(message: model_pb2.Model | collection_pb2.Collection) -> ModelIdentity | None:
-    """None where the gateway does not tell."""
-    if not message.HasField("identity"):
-        return None
-    identity = message.identity
-    return ModelIdentity(
-        family=identity.family,
-        queries=identity.queries,
-        weights_sha256=identity.weights_sha256,
-        query_weights_sha256=identity.query_weights_sha256,
-        idf_sha256=identity.idf_sha256,
-        tokenizer_sha256=identity.tokenizer_sha256,
-        vocabulary_size=identity.vocabulary_size,
-        pooling=identity.pooling,
-        activation=identity.activation,
-        max_length=identity.max_length,
-        max_terms=identity.max_terms,
-        threshold=identity.threshold,
-        dropped_terms=tuple(identity.dropped_terms),
-    )
-
-
-def _execution(
-    message: collection_pb2.Collection
-    | document_pb2.UpsertResponse
-    | encode_pb2.EncodeResponse
-    | search_pb2.ExplainResponse
-    | search_pb2.SearchResponse,
-) -> ModelExecution | None:
-    """None where the gateway does not tell."""
-    if not message.HasField("execution"):
-        return None
-    return ModelExecution(message.execution.precision, message.execution.backend)

@@ -152,6 +152,7 @@ def search(search: Search, path: str = "") -> search_pb2.SearchRequest:
         payload_include=names(search.payload_include, f"{path}payload_include"),
         payload_exclude=names(search.payload_exclude, f"{path}payload_exclude"),
         effort=_effort(search.effort, search.target_recall, path),
+        tier=_tier(search.tier, path),
     )
     _write_query(request, search.query, path)
     return request
@@ -179,6 +180,7 @@ def explain(search: Search, id: DocumentId) -> search_pb2.ExplainRequest:
         filter=optional_filter(search.filter),
         must_contain=names(search.must_contain, "must_contain"),
         idf=search.idf,
+        tier=_tier(search.tier, ""),
     )
     _write_query(request, search.query, "")
     return request
@@ -240,6 +242,13 @@ def _effort(
     if level is not None:
         raise InvalidArgument("give either an effort or a target recall", field=f"{path}effort")
     return effort_pb2.Effort(target_recall=target_recall)
+
+
+def _tier(number: int | None, path: str) -> int | None:
+    """What the collection has is its business; this is only what the wire can carry."""
+    if number is not None and not 0 <= number < 2**32:
+        raise InvalidArgument(f"{number} is not a number of a tier", field=f"{path}tier")
+    return number
 
 
 def _write_query(

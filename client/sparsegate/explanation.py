@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from sparsegate.results import AnsweringTier
 from sparsegate.types import DocumentId, ModelExecution, Timings
 
 SourceState: TypeAlias = Literal["known", "no positions", "no text", "other vector", "unavailable"]
@@ -123,6 +124,7 @@ class Explanation:
         query_sources: whether the tokens of the query that terms came from are known; None where
             the gateway is older.
         document_sources: whether those of the document are.
+        tier: of the collection's ladder that it is about; None where that has no ladder.
     """
 
     id: DocumentId
@@ -146,3 +148,4 @@ class Explanation:
     execution: ModelExecution | None = None
     query_sources: SourceState | None = None
     document_sources: SourceState | None = None
+    tier: AnsweringTier | None = None

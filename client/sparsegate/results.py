@@ -267,6 +267,29 @@ class EncodedQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A model of a ladder that could not encode a query, and why."""
+
+    model: str
+    error: SparsegateError
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringTier:
+    """The tier of a collection's ladder that answered.
+
+    Attributes:
+        number: its place; 0 is the collection's own model.
+        model: name of its model.
+        passed_over: the tiers before it, where it stands in for them.
+    """
+
+    number: int
+    model: str
+    passed_over: tuple[PassedOver, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """The result of a search.
 
@@ -276,7 +299,7 @@ class SearchResult:
         timings: where the time went.
         truncated: whether the text was longer than the model takes.
         capped: whether query terms were dropped because the model's greatest number was reached.
-        fingerprint: of the model's identity.
+        fingerprint: of the identity of the model whose vectors were searched.
         sequence: number of the last write that the whole result shows.
         postings_scored: stored term weights that were read.
         unindexed: fields of the filter that no index covers, so that it was evaluated document by
@@ -287,6 +310,8 @@ class SearchResult:
         blocks_skipped: blocks of documents that were passed over without reading their weights.
         effort: that was made; 1 is exact.
         execution: how the model ran that encoded the query; None where it came as a vector.
+        tier: of the collection's ladder that answered; None where it has no ladder. Scores of
+            different tiers are not comparable.
     """
 
     hits: tuple[Hit, ...]
@@ -303,6 +328,7 @@ class SearchResult:
     blocks_skipped: int = 0
     effort: float = 1.0
     execution: ModelExecution | None = None
+    tier: AnsweringTier | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,6 +269,25 @@ class ModelExecution:
 
 
 @dataclass(frozen=True, slots=True)
+class Tier:
+    """A model in the ladder of a collection.
+
+    Attributes:
+        model: its name.
+        fingerprint: of its identity.
+        vocabulary_size: term ids are below it.
+        identity: what the fingerprint is of.
+        execution: how it ran when the collection was created.
+    """
+
+    model: str
+    fingerprint: str
+    vocabulary_size: int
+    identity: ModelIdentity | None = None
+    execution: ModelExecution | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A named set of documents under one model.
 
@@ -294,6 +313,8 @@ class Collection:
         calibration: how much effort a recall takes, where that was measured.
         identity: of its model; None where an older gateway made the collection.
         execution: how that model ran when the collection was created; None likewise.
+        ladder: models that stand in, in this order, while its own cannot encode a query.
+        model_problem: why texts cannot be encoded by all of its models just now, or "".
     """
 
     name: str
@@ -317,6 +338,8 @@ class Collection:
     calibration: Calibration | None = None
     identity: ModelIdentity | None = None
     execution: ModelExecution | None = None
+    ladder: tuple[Tier, ...] = ()
+    model_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +363,7 @@ class Search:
     payload_exclude: Sequence[str] = ()
     effort: float | None = None
     target_recall: float | None = None
+    tier: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Gateway:
         self.metrics_port = -1
         self.metrics = Metrics()
         specs = load_specs(settings.models.repository, settings.models.names)
-        self._inference = build_backend(settings, specs)
+        self._inference = build_backend(settings, specs, self.metrics)
         self._index = EmbeddedBackend(
             settings.index,
             most_snapshot_bytes=settings.limits.max_snapshot_bytes,
@@ -145,9 +145,11 @@ class Gateway:
             logger.info("stopped")
 
     async def _models_ready(self) -> bool:
-        """Whether any model can encode. One that cannot must not take the others out of service;
-        ModelService says it of each."""
+        """Whether any model can encode, if only queries. One that cannot must not take the others
+        out of service; ModelService says it of each."""
         served = [encoder.spec for encoder in self._models.all()]
+        if any(spec.identity.queries == "tokens" for spec in served):
+            return True
         return any(await asyncio.gather(*map(self._inference.ready, served)))
 
     async def _watch_models(self, ready: bool) -> None:

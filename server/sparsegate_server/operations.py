@@ -13,10 +13,18 @@ from sparsegate_server.types import DocumentId, Payload, SparseVector
 
 @dataclass(frozen=True, slots=True)
 class Document:
+    """A document to write.
+
+    Attributes:
+        vector: of the collection's own model.
+        ladder: of the models of its ladder, in order.
+    """
+
     id: DocumentId
     vector: SparseVector
     text: str | None = None
     payload: Payload = field(default_factory=dict)
+    ladder: tuple[SparseVector, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ class SearchOptions:
         effort: how hard to try, above 0 and at most 1. At 1 the hits are exact; below, a search
             reads less and the result says what it may have missed.
         target_recall: instead of `effort`, the recall to aim at, by the collection's calibration.
+        tier: whose vectors are searched, and come along; the collection's own model is 0.
     """
 
     limit: int
@@ -88,6 +97,7 @@ class SearchOptions:
     max_bytes: int = 0
     effort: float = 1.0
     target_recall: float | None = None
+    tier: int = 0
 
     @property
     def exact(self) -> bool:

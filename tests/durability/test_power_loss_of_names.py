@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sparsegate_server.backends.base import AliasChange, CollectionConfig
+from sparsegate_server.backends.base import AliasChange, CollectionConfig, Tier
 from sparsegate_server.backends.embedded import EmbeddedBackend
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.index import recovery
@@ -217,7 +217,7 @@ def lived_on(above: Path) -> tuple[dict[str, Any], Found | str]:
 async def _lived_on(path: Path) -> tuple[dict[str, Any], Found | str]:
     backend = EmbeddedBackend(Index(folder=path, threads=1))
     await backend.start()
-    await backend.create_collection(CollectionConfig("new", "model", "print", 40))
+    await backend.create_collection(CollectionConfig("new", Tier("model", "print", 40)))
     await backend.update_aliases([AliasChange("newest", "new")])
     snapshot = await backend.create_snapshot("newest")
     await backend.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from sparsegate import _replies
+from sparsegate import _descriptions
 from sparsegate._async.connection import Connection
 from sparsegate.results import LoadResult, UnloadResult
 from sparsegate.types import CallOptions, Model
@@ -19,7 +19,7 @@ class ModelCalls(Connection):
             SparsegateError: the call failed.
         """
         reply = await self._call(self._models.List, pb.ListModelsRequest(), options)
-        return [_replies.model(model) for model in reply.models]
+        return [_descriptions.model(model) for model in reply.models]
 
     async def get_model(self, name: str, **options: Unpack[CallOptions]) -> Model:
         """Describes a served model.
@@ -29,7 +29,7 @@ class ModelCalls(Connection):
             SparsegateError: any other failure.
         """
         reply = await self._call(self._models.Get, pb.GetModelRequest(name=name), options)
-        return _replies.model(reply.model)
+        return _descriptions.model(reply.model)
 
     async def load_model(self, name: str, **options: Unpack[CallOptions]) -> LoadResult:
         """Has the gateway serve a model of its repository, as its folder has it now.
@@ -46,7 +46,7 @@ class ModelCalls(Connection):
             SparsegateError: any other failure.
         """
         reply = await self._call(self._models.Load, pb.LoadModelRequest(name=name), options)
-        return _replies.loaded(reply)
+        return _descriptions.loaded(reply)
 
     async def unload_model(self, name: str, **options: Unpack[CallOptions]) -> UnloadResult:
         """Has the gateway serve a model no more; its memory is freed when requests that have begun
@@ -58,4 +58,4 @@ class ModelCalls(Connection):
             SparsegateError: any other failure.
         """
         reply = await self._call(self._models.Unload, pb.UnloadModelRequest(name=name), options)
-        return _replies.unloaded(reply)
+        return _descriptions.unloaded(reply)

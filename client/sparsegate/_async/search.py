@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Unpack
 
-from sparsegate import _replies, _requests
+from sparsegate import _descriptions, _replies, _requests
 from sparsegate._async.connection import Connection, patient
 from sparsegate._filters import FilterLike
 from sparsegate.explanation import Explanation
@@ -42,6 +42,7 @@ class SearchCalls(Connection):
         on_truncation: OnTruncation = "flag",
         effort: float | None = None,
         target_recall: float | None = None,
+        tier: int | None = None,
         **options: Unpack[CallOptions],
     ) -> SearchResult:
         """Finds the documents that score highest. The result is exact unless less effort is asked
@@ -67,6 +68,8 @@ class SearchCalls(Connection):
                 is read, and the result says what score was missed at most.
             target_recall: instead of `effort`, the share of the exact hits to find, for which the
                 collection has to be calibrated; see `calibrate`.
+            tier: search the vectors of this tier of the collection's ladder and no other; 0 is its
+                own model. None takes the first that can encode the query; the result names it.
 
         Raises:
             InvalidArgument: a blank text, a bad vector, limit or filter.
@@ -94,6 +97,7 @@ class SearchCalls(Connection):
             payload_exclude=payload_exclude,
             effort=effort,
             target_recall=target_recall,
+            tier=tier,
         )
         request = _requests.search(search)
         return _replies.search(await self._call(self._searcher.Search, request, options))
@@ -127,6 +131,7 @@ class SearchCalls(Connection):
         must_contain: Sequence[str] = (),
         idf: bool = False,
         on_truncation: OnTruncation = "flag",
+        tier: int | None = None,
         **options: Unpack[CallOptions],
     ) -> Explanation:
         """Shows term by term how a document scores for a query, and where it stands in the exact
@@ -148,6 +153,7 @@ class SearchCalls(Connection):
             filter=filter,
             must_contain=must_contain,
             idf=idf,
+            tier=tier,
         )
         request = _requests.explain(search, id)
         return _replies.explain(await self._call(self._searcher.Explain, request, options))
@@ -180,4 +186,4 @@ class SearchCalls(Connection):
         request = _requests.calibrate(collection, queries, limit)
         method = self._searcher.CalibrateEffort
         reply = await self._call(method, request, patient(options))
-        return _replies.calibration(reply.calibration)
+        return _descriptions.calibration(reply.calibration)

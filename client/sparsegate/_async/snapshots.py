@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, Unpack
 
 import grpc
 
-from sparsegate import _replies
+from sparsegate import _descriptions
 from sparsegate._async.connection import Connection, patient
 from sparsegate._runtime_async import in_thread
 from sparsegate._status import error_from_call
@@ -38,7 +38,7 @@ class SnapshotCalls(Connection):
         """
         request = snapshot_pb2.CreateSnapshotRequest(collection=collection)
         reply = await self._call(self._collections.CreateSnapshot, request, patient(options))
-        return _replies.snapshot(reply.snapshot)
+        return _descriptions.snapshot(reply.snapshot)
 
     async def list_snapshots(
         self, collection: str, **options: Unpack[CallOptions]
@@ -51,7 +51,7 @@ class SnapshotCalls(Connection):
         """
         request = snapshot_pb2.ListSnapshotsRequest(collection=collection)
         reply = await self._call(self._collections.ListSnapshots, request, options)
-        return [_replies.snapshot(snapshot) for snapshot in reply.snapshots]
+        return [_descriptions.snapshot(snapshot) for snapshot in reply.snapshots]
 
     async def delete_snapshot(
         self, collection: str, snapshot: str, **options: Unpack[CallOptions]
@@ -141,7 +141,7 @@ class SnapshotCalls(Connection):
             )
         except grpc.RpcError as error:
             raise error_from_call(error, request_id) from error
-        return _replies.collection(reply.collection)
+        return _descriptions.collection(reply.collection)
 
     async def _receive(
         self,

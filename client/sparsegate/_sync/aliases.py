@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Unpack
 
-from sparsegate import _replies
+from sparsegate import _descriptions
 from sparsegate._sync.connection import Connection
 from sparsegate.types import Alias, AliasChange, CallOptions
 from sparsegate.v1 import collection_pb2 as pb
@@ -31,7 +31,7 @@ class AliasCalls(Connection):
         """
         request = pb.UpdateAliasesRequest(changes=map(_change, changes))
         reply = self._call(self._collections.UpdateAliases, request, options)
-        return _replies.aliases(reply)
+        return _descriptions.aliases(reply)
 
     def set_alias(self, alias: str, collection: str, **options: Unpack[CallOptions]) -> list[Alias]:
         """Points an alias to a collection, whatever it was before; returns all aliases.
@@ -60,7 +60,7 @@ class AliasCalls(Connection):
             SparsegateError: the call failed.
         """
         reply = self._call(self._collections.ListAliases, pb.ListAliasesRequest(), options)
-        return _replies.aliases(reply)
+        return _descriptions.aliases(reply)
 
 
 def _change(change: AliasChange) -> pb.AliasChange:

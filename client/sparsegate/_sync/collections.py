@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 
-from sparsegate import _replies, _requests
+from sparsegate import _descriptions, _requests
 from sparsegate._payload import check_text
 from sparsegate._sync.connection import Connection, patient
 from sparsegate.types import CallOptions, Collection, FieldKind
@@ -19,6 +20,7 @@ class CollectionCalls(Connection):
         model: str = "",
         shards: int | None = None,
         keep_text: bool = True,
+        ladder: Sequence[str] = (),
         **options: Unpack[CallOptions],
     ) -> Collection:
         """Creates an empty collection.
@@ -29,19 +31,26 @@ class CollectionCalls(Connection):
             shards: number of shards, 1 when not given. Results do not depend on it.
             keep_text: whether to store texts once they are encoded. Without them the collection is
                 smaller, but returns no texts and knows no required words.
+            ladder: names of further served models, in the order in which they stand in for its own
+                while that cannot encode a query; the result names the one that did. Each makes a
+                vector of every document, so that a write needs all of them, and texts.
 
         Raises:
             AlreadyExists: the name is taken. After a lost connection it may be this very call that
                 took it: it is sent again on `UNAVAILABLE`.
-            InvalidArgument: an illegal name or number of shards.
+            InvalidArgument: an illegal name or number of shards, or a ladder with equal models.
             NotFound: no such model.
             SparsegateError: any other failure.
         """
         request = pb.CreateCollectionRequest(
-            name=name, model=model, shards=_requests.shards(shards), keep_text=keep_text
+            name=name,
+            model=model,
+            shards=_requests.shards(shards),
+            keep_text=keep_text,
+            ladder=_requests.names(ladder, "ladder"),
         )
         reply = self._call(self._collections.Create, request, options)
-        return _replies.collection(reply.collection)
+        return _descriptions.collection(reply.collection)
 
     def get_collection(self, name: str, **options: Unpack[CallOptions]) -> Collection:
         """Describes a collection, by its name or an alias.
@@ -52,7 +61,7 @@ class CollectionCalls(Connection):
         """
         request = pb.GetCollectionRequest(name=name)
         reply = self._call(self._collections.Get, request, options)
-        return _replies.collection(reply.collection)
+        return _descriptions.collection(reply.collection)
 
     def list_collections(self, **options: Unpack[CallOptions]) -> list[Collection]:
         """Describes all collections that can be read, by name.
@@ -62,7 +71,7 @@ class CollectionCalls(Connection):
         """
         request = pb.ListCollectionsRequest()
         reply = self._call(self._collections.List, request, options)
-        return [_replies.collection(collection) for collection in reply.collections]
+        return [_descriptions.collection(collection) for collection in reply.collections]
 
     def collection_problems(self, **options: Unpack[CallOptions]) -> dict[str, str]:
         """Why collections cannot be read, by name; empty when all can.
@@ -84,7 +93,7 @@ class CollectionCalls(Connection):
         """
         request = pb.OptimizeCollectionRequest(name=name)
         reply = self._call(self._collections.Optimize, request, patient(options))
-        return _replies.collection(reply.collection)
+        return _descriptions.collection(reply.collection)
 
     def create_payload_index(
         self, collection: str, field: str, kind: FieldKind, **options: Unpack[CallOptions]

@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, Unpack
 
 import grpc
 
-from sparsegate import _replies
+from sparsegate import _descriptions
 from sparsegate._runtime_sync import in_thread
 from sparsegate._status import error_from_call
 from sparsegate._sync.connection import Connection, patient
@@ -38,7 +38,7 @@ class SnapshotCalls(Connection):
         """
         request = snapshot_pb2.CreateSnapshotRequest(collection=collection)
         reply = self._call(self._collections.CreateSnapshot, request, patient(options))
-        return _replies.snapshot(reply.snapshot)
+        return _descriptions.snapshot(reply.snapshot)
 
     def list_snapshots(self, collection: str, **options: Unpack[CallOptions]) -> list[Snapshot]:
         """The snapshots of a collection, the newest first.
@@ -49,7 +49,7 @@ class SnapshotCalls(Connection):
         """
         request = snapshot_pb2.ListSnapshotsRequest(collection=collection)
         reply = self._call(self._collections.ListSnapshots, request, options)
-        return [_replies.snapshot(snapshot) for snapshot in reply.snapshots]
+        return [_descriptions.snapshot(snapshot) for snapshot in reply.snapshots]
 
     def delete_snapshot(
         self, collection: str, snapshot: str, **options: Unpack[CallOptions]
@@ -139,7 +139,7 @@ class SnapshotCalls(Connection):
             )
         except grpc.RpcError as error:
             raise error_from_call(error, request_id) from error
-        return _replies.collection(reply.collection)
+        return _descriptions.collection(reply.collection)
 
     def _receive(
         self,

@@ -20,6 +20,7 @@ from sparsegate.cli.options import (
 )
 from sparsegate.cli.output import complain, show, show_json
 from sparsegate.cli.render import collection_table, collections_table
+from sparsegate.cli.tiers import Ladder
 from sparsegate.types import Collection
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show, copy and delete collections.")
@@ -39,13 +40,16 @@ def create(
         bool,
         typer.Option("--no-text", help="Forget texts once they are encoded: smaller, but mute."),
     ] = False,
+    ladder: Ladder = None,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
     """Create an empty collection."""
     with Client(address, timeout=timeout) as client:
-        created = client.create_collection(name, model=model, shards=shards, keep_text=not no_text)
+        created = client.create_collection(
+            name, model=model, shards=shards, keep_text=not no_text, ladder=ladder or ()
+        )
     _show(created, as_json)
 
 
@@ -66,6 +70,8 @@ def list_all(
     for collection in collections:
         if collection.problem:
             complain(f"{collection.name} has a problem: {collection.problem}")
+        if collection.model_problem:
+            complain(f"{collection.name} cannot encode texts: {collection.model_problem}")
     for name, problem in problems.items():
         complain(f"{name} cannot be read: {problem}")
 

@@ -18,6 +18,7 @@ from sparsegate.cli.options import (
     Timeout,
 )
 from sparsegate.cli.output import complain, plain_error, show, show_json
+from sparsegate.cli.tiers import Ladder
 from sparsegate.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -39,6 +40,10 @@ def copy(
         int | None, typer.Option("--shards", help="Shards of the copy; as many when not given.")
     ] = None,
     model: ModelName = "",
+    ladder: Ladder = None,
+    no_ladder: Annotated[
+        bool, typer.Option("--no-ladder", help="Leave the source's ladder out.")
+    ] = False,
     switch_alias: Annotated[
         str | None,
         typer.Option("--switch-alias", metavar="ALIAS", help="Point this alias to the copy."),
@@ -49,12 +54,15 @@ def copy(
 ) -> None:
     """Copy a collection, to other shards or another model.
 
-    Vectors are kept where the model is the same; else all texts are encoded anew. The alias is
-    switched only once every document was copied. Writes to the source meanwhile are not copied.
+    Vectors are kept where the model is the same; else all texts are encoded anew, as they are for
+    the models of a ladder. The alias is switched only once every document was copied. Writes to the
+    source meanwhile are not copied.
     """
     with Client(address, timeout=timeout) as client:
         old = client.get_collection(source)
         same_model = _is_same(client, old, model)
+        rungs = _ladder(old, ladder, no_ladder)
+        _check_texts(old, same_model and not rungs)
         if switch_alias is not None:
             _check_alias(client, switch_alias, target)
         client.create_collection(
@@ -62,6 +70,7 @@ def copy(
             model=model or old.model,
             shards=old.shards if shards is None else shards,
             keep_text=old.keep_text,
+            ladder=rungs,
         )
         complain(f"writes to {old.name} from now on are not copied")
         for index in old.payload_indexes:
@@ -92,18 +101,24 @@ def _check_alias(client: Client, alias: str, target: str) -> None:
 
 
 def _is_same(client: Client, old: Collection, model: str) -> bool:
-    """Whether the copy's model made the vectors of the old collection.
+    """Whether the copy's model made the vectors of the old collection."""
+    return client.get_model(model or old.model).fingerprint == old.fingerprint
 
-    Raises:
-        FailedPrecondition: it did not, and there are no texts to encode anew.
-    """
-    same = client.get_model(model or old.model).fingerprint == old.fingerprint
-    if not same and not old.keep_text:
+
+def _ladder(old: Collection, given: list[str] | None, none: bool) -> list[str]:
+    """Names of the models of the copy's ladder; those of the source where nothing was said."""
+    if none:
+        return []
+    return given or [tier.model for tier in old.ladder]
+
+
+def _check_texts(old: Collection, vectors_suffice: bool) -> None:
+    """Raises FailedPrecondition: there are no texts to encode anew, and they are needed."""
+    if not vectors_suffice and not old.keep_text:
         raise FailedPrecondition(
             f"{old.name} keeps no texts, so that they cannot be encoded anew: copy it under the "
-            "model that made its vectors"
+            "model that made its vectors, with --no-ladder"
         )
-    return same
 
 
 def _transfer(client: Client, old: Collection, target: str, same_model: bool) -> UploadSummary:

@@ -3,14 +3,49 @@
 from __future__ import annotations
 
 import json
+import shlex
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from sparsegate.errors import InvalidArgument
 from sparsegate.types import Document, SparseVector
 
 OWN_FIELDS = {"id", "_id", "text", "vector", "payload"}
+EXAMPLE = '{"id": 1, "text": "A film about a band"}'
+"""A line as it should be."""
+_STDIN = ("-", "<stdin>")
+_MOST_FIELDS = 8
+"""Of a line, that an error names."""
+
+
+def json_lines(source: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The lines of a file, once the first of them has been looked at.
+
+    Args:
+        name: of the file, for errors.
+
+    Raises:
+        InvalidArgument: it is JSON, but one value over many lines or an array, every line of which
+            would be wrong. Raised at once, before any line is taken.
+    """
+    rest = iter(source)
+    seen: list[bytes] = []
+    for line in rest:
+        seen.append(line)
+        if line.strip():
+            break
+    first = seen[-1].strip() if seen else b""
+    if first.startswith(b"[") or first == b"{":
+        what, filter = ("an array", ".[]") if first.startswith(b"[") else ("one over lines", ".")
+        path = "FILE" if name in _STDIN else shlex.quote(name)
+        raise InvalidArgument(
+            f"{'standard input' if name in _STDIN else name} is JSON, {what}, and JSON Lines are "
+            f"wanted: one document a line, as in {EXAMPLE}. To convert it: "
+            f"jq -c '{filter}' {path} > documents.jsonl"
+        )
+    return chain(seen, rest)
 
 
 class DocumentLines:
@@ -92,7 +127,8 @@ def parse_document(line: bytes, join_title: bool = False) -> Document:
     """Reads one document.
 
     `id` or `_id` is its id: a JSON number is an integer, a JSON string a string. `text` is its
-    text, `vector` a vector of the caller's own. The payload is `payload`, or else all other fields.
+    text, `vector` a vector of the caller's own, and one of them is needed. The payload is
+    `payload`, or else all other fields.
 
     Args:
         line: a JSON object.
@@ -105,12 +141,24 @@ def parse_document(line: bytes, join_title: bool = False) -> Document:
     text = _text(record, "text")
     if join_title and (title := _text(record, "title")):
         text = f"{title} {text}" if text else title
-    return Document(
+    document = Document(
         id=_id(record),
         text=text,
         vector=_vector(record.get("vector")),
         payload=_payload(record, {"title"} if join_title else set()),
     )
+    if document.text is None and document.vector is None:
+        raise InvalidArgument(
+            f"missing, and so is `vector`: {_as_it_should_be(record)}", field="text"
+        )
+    return document
+
+
+def _as_it_should_be(record: dict[str, Any]) -> str:
+    """What a line has instead, and an example."""
+    names = ", ".join(f"`{name}`" for name in list(record)[:_MOST_FIELDS])
+    more = ", …" if len(record) > _MOST_FIELDS else ""
+    return f"the line has {names or 'no field'}{more}; a good one is {EXAMPLE}"
 
 
 def _parse_object(line: bytes) -> dict[str, Any]:
@@ -119,14 +167,16 @@ def _parse_object(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"not JSON: {error}") from None
     if not isinstance(record, dict):
-        raise InvalidArgument("not a JSON object")
+        raise InvalidArgument(f"not a JSON object, as {EXAMPLE} is")
     return record
 
 
 def _id(record: dict[str, Any]) -> int | str:
     given = [name for name in ("id", "_id") if name in record]
     if len(given) != 1:
-        raise InvalidArgument("exactly one of `id` and `_id` is needed")
+        raise InvalidArgument(
+            f"exactly one of `id` and `_id` is needed: {_as_it_should_be(record)}"
+        )
     value = record[given[0]]
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise InvalidArgument("an id is an integer or a string", field=given[0])

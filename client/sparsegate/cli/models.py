@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from sparsegate import Client
+from sparsegate.cli.identity import model_facts
 from sparsegate.cli.options import (
     DEFAULT_ADDRESS,
     DEFAULT_TIMEOUT,
@@ -16,9 +18,9 @@ from sparsegate.cli.options import (
     AsJson,
     Timeout,
 )
-from sparsegate.cli.output import complain, show, show_json
-from sparsegate.cli.render import model_table, models_table
-from sparsegate.types import LoadOutcome
+from sparsegate.cli.output import cell, complain, show, show_json
+from sparsegate.cli.render import facts_table, make_table
+from sparsegate.types import LoadOutcome, Model
 
 _OUTCOMES: dict[LoadOutcome, str] = {
     "loaded": "{} is served.",
@@ -102,6 +104,45 @@ def unload(
             f"texts of {_named(result.collections, result.collection_count)} cannot be encoded "
             f"until {name} is loaded again"
         )
+
+
+def models_table(models: Iterable[Model]) -> Table:
+    """A row a model, in the words of `sparsegate-server model list`."""
+    table = make_table()
+    headings = ("model", "family", "queries", "inference", "precision", "ready", "max length")
+    for heading in headings:
+        # No name is cut short where the terminal is narrow.
+        table.add_column(heading, overflow="fold")
+    for model in models:
+        facts = in_words(model)
+        table.add_row(
+            cell(model.name),
+            cell(facts["family"]),
+            cell(facts.get("queries", "")),
+            cell(model.backend),
+            cell(model.precision),
+            "yes" if model.ready else "no",
+            str(model.max_length),
+        )
+    return table
+
+
+def model_table(model: Model) -> Table:
+    """One model, field by field."""
+    return facts_table(in_words(model))
+
+
+def in_words(model: Model) -> dict[str, Any]:
+    """A model's fields as `sparsegate-server model list` and its options call them.
+
+    `inference` is where the gateway has graphs run; `triton backend`, and `device`, are what runs
+    this one where that is Triton.
+    """
+    facts = model_facts(model)
+    summed = model.identity is not None and model.identity.pooling == "sum"
+    words = {"family": f"{model.family}-sum" if summed else model.family}
+    names = {"backend": "inference"}
+    return {names.get(name, name): value for name, value in (facts | words).items()}
 
 
 def _named(collections: Sequence[str], count: int, most: int = 10) -> str:

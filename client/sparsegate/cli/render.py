@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from sparsegate.cli.identity import identity_words, model_facts
+from sparsegate.cli.identity import identity_words
 from sparsegate.cli.ids import format_id
 from sparsegate.cli.output import cell, plain
 from sparsegate.results import EncodedQuery, Encoding, Hit, SearchResult, TokenizedText
@@ -21,7 +21,6 @@ from sparsegate.types import (
     Calibration,
     Collection,
     Document,
-    Model,
     PayloadIndex,
     Snapshot,
     SparseVector,
@@ -121,6 +120,9 @@ def collection_table(collection: Collection) -> Table:
         sample = f"{measured.queries:,} queries, {measured.limit} hits each"
         facts["calibration"] = f"{sample}, {measured.documents:,} documents then"
     facts["identity"] = identity_words(collection.identity)
+    if not collection.model_problem:
+        del facts["model_problem"]
+    facts["ladder"] = ", ".join(tier.model for tier in collection.ladder)
     ran = collection.execution
     facts["execution"] = f"{ran.precision} on {ran.backend}, when it was created" if ran else ""
     return facts_table(facts)
@@ -190,29 +192,6 @@ def snapshots_table(snapshots: Iterable[Snapshot]) -> Table:
             f"{item.created.astimezone(UTC):%Y-%m-%d %H:%M}",
         )
     return table
-
-
-def models_table(models: Iterable[Model]) -> Table:
-    table = make_table()
-    for heading in ("model", "family", "queries", "backend", "precision", "ready"):
-        table.add_column(heading)
-    table.add_column("max tokens", justify="right")
-    for item in models:
-        table.add_row(
-            cell(item.name),
-            cell(item.family),
-            cell(item.identity.queries if item.identity else ""),
-            cell(item.backend),
-            cell(item.precision),
-            "yes" if item.ready else "no",
-            str(item.max_length),
-        )
-    return table
-
-
-def model_table(model: Model) -> Table:
-    """One model, field by field."""
-    return facts_table(model_facts(model))
 
 
 def documents_table(documents: Iterable[Document], *, with_vector: bool = False) -> Table:

@@ -39,6 +39,7 @@ from sparsegate.cli.options import (
 )
 from sparsegate.cli.output import show, show_json
 from sparsegate.cli.render import expansion_table, search_table
+from sparsegate.cli.tiers import Tier, tell_fallback
 from sparsegate.results import SearchResult
 
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="What to search for, in quotes.")]
@@ -62,6 +63,7 @@ def search(
     idf: Idf = False,
     effort: Effort = None,
     target_recall: TargetRecall = None,
+    tier: Tier = None,
     refuse_long: RefuseLong = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -85,6 +87,7 @@ def search(
             on_truncation=on_truncation(refuse_long),
             effort=effort,
             target_recall=target_recall,
+            tier=tier,
         )
     if as_json:
         show_json(result)
@@ -92,10 +95,13 @@ def search(
     show(search_table(result, payload or (), offset=offset), _summary(result))
     if result.query is not None:
         show(expansion_table(result.query, title="The query's terms"))
+    tell_fallback(result.tier)
 
 
 def _summary(result: SearchResult) -> str:
-    parts = [f"{len(result.hits)} hits in {result.timings.total_ms:.1f} ms"]
+    count = len(result.hits)
+    hits = "1 hit" if count == 1 else f"{count} hits"
+    parts = [f"{hits} in {result.timings.total_ms:.1f} ms"]
     if result.approximate:
         parts.append(_approximation(result))
     if result.truncated:
@@ -127,6 +133,7 @@ def explain(
     offset: Offset = 0,
     threshold: Threshold = None,
     idf: Idf = False,
+    tier: Tier = None,
     id_type: IdTypeOption = IdType.AUTO,
     refuse_long: RefuseLong = False,
     address: Address = DEFAULT_ADDRESS,
@@ -150,10 +157,12 @@ def explain(
             must_contain=must_contain or (),
             idf=idf,
             on_truncation=on_truncation(refuse_long),
+            tier=tier,
         )
     if as_json:
         show_json(explanation)
         return
+    tell_fallback(explanation.tier)
     title = f"{format_id(explanation.id)} for “{query}”"
     show(explanation_table(explanation, title=title), missing_terms(explanation))
     show(standing(explanation))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sparsegate import Client
-from sparsegate.cli.jsonl import DocumentLines
+from sparsegate.cli.jsonl import DocumentLines, json_lines
 from sparsegate.cli.meter import Meter, size_of
 from sparsegate.cli.options import (
     DEFAULT_ADDRESS,
@@ -27,6 +27,8 @@ from sparsegate.results import UploadProgress, UploadSummary
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""
+MOST_ERRORS = 10
+"""Lines that are listed."""
 
 
 def upsert(
@@ -58,11 +60,12 @@ def upsert(
 ) -> None:
     """Insert or replace documents.
 
-    Fields of a line: id or _id (a number is an integer id, a string a string id), text, optionally
-    vector, and payload; without payload, all other fields are the payload. Refused documents are
-    listed with their line, and the others are applied all the same.
+    A line is a JSON object, as in {"id": 1, "text": "A film about a band"}. Its fields: id or _id
+    (a number is an integer id, a string a string id), text or vector or both, and payload; without
+    payload, all other fields are the payload. Refused documents are listed with their line, the
+    first ten of them or with --json all, and the others are applied all the same.
     """
-    documents = DocumentLines(file, join_title)
+    documents = DocumentLines(json_lines(file, file.name), join_title)
     interruption, acknowledged = None, 0
     with Client(address, timeout=timeout) as client, Meter(size_of(file)) as meter:
 
@@ -109,6 +112,15 @@ def _by_line(documents: DocumentLines, summary: UploadSummary) -> dict[int, Spar
     return dict(sorted(failed.items()))
 
 
+def _complain(failed: dict[int, SparsegateError], *, as_json: bool) -> None:
+    """The first errors: a file whose every line is wrong says nothing new after them."""
+    for line, error in list(failed.items())[:MOST_ERRORS]:
+        complain(f"line {line}: {error}")
+    if (more := len(failed) - MOST_ERRORS) > 0:
+        way = "standard output has them all" if as_json else "--json lists them all"
+        complain(f"and {more:,} more lines are refused; {way}")
+
+
 def _report(
     collection: str,
     summary: UploadSummary,
@@ -117,8 +129,7 @@ def _report(
     complete: bool,
     as_json: bool,
 ) -> None:
-    for line, error in failed.items():
-        complain(f"line {line}: {error}")
+    _complain(failed, as_json=as_json)
     if as_json:
         show_json(
             {

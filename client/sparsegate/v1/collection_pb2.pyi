@@ -84,6 +84,8 @@ class Collection(_message.Message):
     CALIBRATION_FIELD_NUMBER: _builtins.int
     IDENTITY_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
+    LADDER_FIELD_NUMBER: _builtins.int
+    MODEL_PROBLEM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     model: _builtins.str
@@ -116,6 +118,10 @@ class Collection(_message.Message):
     """Whether sealing, merging or indexing is under way."""
     problem: _builtins.str
     """Why background work fails; empty while it does not."""
+    model_problem: _builtins.str
+    """Why texts cannot be encoded by all of its models just now: one is not served, or is another one
+    than the collection was made with. Empty where nothing of the kind is known.
+    """
     @_builtins.property
     def payload_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PayloadIndex]:
         """Declared indexes of payload fields, by field."""
@@ -135,6 +141,12 @@ class Collection(_message.Message):
     @_builtins.property
     def execution(self) -> _model_pb2.ModelExecution:
         """How that model ran when the collection was created; not set where an older version made it."""
+
+    @_builtins.property
+    def ladder(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tier]:
+        """Further models that have vectors of every document: where its own model cannot encode a text to
+        search for, the first of them that can does.
+        """
 
     def __init__(
         self,
@@ -160,14 +172,58 @@ class Collection(_message.Message):
         calibration: _effort_pb2.EffortCalibration | None = ...,
         identity: _model_pb2.ModelIdentity | None = ...,
         execution: _model_pb2.ModelExecution | None = ...,
+        ladder: _abc.Iterable[Global___Tier] | None = ...,
+        model_problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "execution", b"execution", "identity", b"identity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "busy", b"busy", "calibration", b"calibration", "documents", b"documents", "execution", b"execution", "fingerprint", b"fingerprint", "identity", b"identity", "index_bytes", b"index_bytes", "keep_text", b"keep_text", "model", b"model", "name", b"name", "payload_indexes", b"payload_indexes", "postings", b"postings", "problem", b"problem", "segments", b"segments", "sequence", b"sequence", "shards", b"shards", "store_bytes", b"store_bytes", "tail", b"tail", "tombstones", b"tombstones", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "busy", b"busy", "calibration", b"calibration", "documents", b"documents", "execution", b"execution", "fingerprint", b"fingerprint", "identity", b"identity", "index_bytes", b"index_bytes", "keep_text", b"keep_text", "ladder", b"ladder", "model", b"model", "model_problem", b"model_problem", "name", b"name", "payload_indexes", b"payload_indexes", "postings", b"postings", "problem", b"problem", "segments", b"segments", "sequence", b"sequence", "shards", b"shards", "store_bytes", b"store_bytes", "tail", b"tail", "tombstones", b"tombstones", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Collection: _TypeAlias = Collection  # noqa: Y015
+
+@_typing.final
+class Tier(_message.Message):
+    """A model in the ladder of a collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    VOCABULARY_SIZE_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Its name."""
+    fingerprint: _builtins.str
+    """Fingerprint of its identity."""
+    vocabulary_size: _builtins.int
+    """Size of its vocabulary; term ids are below it."""
+    @_builtins.property
+    def identity(self) -> _model_pb2.ModelIdentity:
+        """Its identity."""
+
+    @_builtins.property
+    def execution(self) -> _model_pb2.ModelExecution:
+        """How it ran when the collection was created."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        vocabulary_size: _builtins.int = ...,
+        identity: _model_pb2.ModelIdentity | None = ...,
+        execution: _model_pb2.ModelExecution | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "identity", b"identity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "fingerprint", b"fingerprint", "identity", b"identity", "model", b"model", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tier: _TypeAlias = Tier  # noqa: Y015
 
 @_typing.final
 class PayloadIndex(_message.Message):
@@ -209,6 +265,7 @@ class CreateCollectionRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
     KEEP_TEXT_FIELD_NUMBER: _builtins.int
+    LADDER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 63 letters, digits, `_` and `-`, not beginning with `-`."""
     model: _builtins.str
@@ -219,6 +276,14 @@ class CreateCollectionRequest(_message.Message):
     """Whether to store texts once they are encoded; true when not given. Without them the collection
     is smaller, but returns no texts and knows no `contains` and `must_contain`.
     """
+    @_builtins.property
+    def ladder(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of further served models, in the order in which they stand in for the collection's own
+        while that cannot encode a text to search for; the reply then names the one that did. Each makes a
+        vector of every document, so that a write needs all of them, and a text even where the document
+        brings a vector.
+        """
+
     def __init__(
         self,
         *,
@@ -226,10 +291,11 @@ class CreateCollectionRequest(_message.Message):
         model: _builtins.str = ...,
         shards: _builtins.int | None = ...,
         keep_text: _builtins.bool | None = ...,
+        ladder: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_text", b"_keep_text", "_shards", b"_shards", "keep_text", b"keep_text", "shards", b"shards"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_text", b"_keep_text", "_shards", b"_shards", "keep_text", b"keep_text", "model", b"model", "name", b"name", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_text", b"_keep_text", "_shards", b"_shards", "keep_text", b"keep_text", "ladder", b"ladder", "model", b"model", "name", b"name", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_text: _TypeAlias = _typing.Literal["keep_text"]  # noqa: Y015
     _WhichOneofArgType__keep_text: _TypeAlias = _typing.Literal["_keep_text", b"_keep_text"]  # noqa: Y015

@@ -93,6 +93,7 @@ class SearchRequest(_message.Message):
     PAYLOAD_INCLUDE_FIELD_NUMBER: _builtins.int
     PAYLOAD_EXCLUDE_FIELD_NUMBER: _builtins.int
     EFFORT_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     text: _builtins.str
@@ -116,6 +117,11 @@ class SearchRequest(_message.Message):
     idf: _builtins.bool
     """Multiply each query weight by ln(1 + (N - n + 0.5) / (n + 0.5)): N live documents of the
     collection, n of them with the term.
+    """
+    tier: _builtins.int
+    """Search the vectors of this tier of the collection's ladder and no other: 0 is the collection's own
+    model. Not given means the first tier that can encode the text, and for a vector the one whose
+    fingerprint it bears, or 0.
     """
     @_builtins.property
     def vector(self) -> _common_pb2.SparseVector:
@@ -163,21 +169,86 @@ class SearchRequest(_message.Message):
         payload_include: _abc.Iterable[_builtins.str] | None = ...,
         payload_exclude: _abc.Iterable[_builtins.str] | None = ...,
         effort: _effort_pb2.Effort | None = ...,
+        tier: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "effort", b"effort", "filter", b"filter", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_tier", b"_tier", "effort", b"effort", "filter", b"filter", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "tier", b"tier", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "effort", b"effort", "filter", b"filter", "idf", b"idf", "limit", b"limit", "must_contain", b"must_contain", "offset", b"offset", "on_truncation", b"on_truncation", "payload_exclude", b"payload_exclude", "payload_include", b"payload_include", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector", "with_payload", b"with_payload", "with_query", b"with_query", "with_text", b"with_text", "with_vector", b"with_vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_tier", b"_tier", "collection", b"collection", "effort", b"effort", "filter", b"filter", "idf", b"idf", "limit", b"limit", "must_contain", b"must_contain", "offset", b"offset", "on_truncation", b"on_truncation", "payload_exclude", b"payload_exclude", "payload_include", b"payload_include", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "tier", b"tier", "vector", b"vector", "with_payload", b"with_payload", "with_query", b"with_query", "with_text", b"with_text", "with_vector", b"with_vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__tier: _TypeAlias = _typing.Literal["tier"]  # noqa: Y015
+    _WhichOneofArgType__tier: _TypeAlias = _typing.Literal["_tier", b"_tier"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "vector"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tier) -> _WhichOneofReturnType__tier | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class AnsweringTier(_message.Message):
+    """The tier of a ladder that answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PASSED_OVER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its place in the ladder; 0 is the collection's own model."""
+    model: _builtins.str
+    """Name of its model."""
+    @_builtins.property
+    def passed_over(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassedOverTier]:
+        """The tiers before it, where it stands in for them."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        model: _builtins.str = ...,
+        passed_over: _abc.Iterable[Global___PassedOverTier] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "number", b"number", "passed_over", b"passed_over"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnsweringTier: _TypeAlias = AnsweringTier  # noqa: Y015
+
+@_typing.final
+class PassedOverTier(_message.Message):
+    """A tier that could not answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of its model."""
+    @_builtins.property
+    def reason(self) -> _status_pb2.Status:
+        """Why it could not."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        reason: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PassedOverTier: _TypeAlias = PassedOverTier  # noqa: Y015
 
 @_typing.final
 class Hit(_message.Message):
@@ -296,12 +367,13 @@ class SearchResponse(_message.Message):
     BLOCKS_SKIPPED_FIELD_NUMBER: _builtins.int
     EFFORT_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Whether the text was longer than the model takes."""
     capped: _builtins.bool
     """Whether query terms were dropped because the model's greatest number of terms was reached."""
     fingerprint: _builtins.str
-    """Fingerprint of the model's identity."""
+    """Fingerprint of the identity of the model whose vectors were searched."""
     sequence: _builtins.int
     """Sequence number that the whole result shows."""
     postings_scored: _builtins.int
@@ -334,6 +406,12 @@ class SearchResponse(_message.Message):
     def execution(self) -> _model_pb2.ModelExecution:
         """How the model ran that encoded the query; not set where the query came as a vector."""
 
+    @_builtins.property
+    def tier(self) -> Global___AnsweringTier:
+        """The tier that answered, whose vectors were searched; not set where the collection has no ladder.
+        Scores of different tiers are not comparable.
+        """
+
     def __init__(
         self,
         *,
@@ -351,10 +429,11 @@ class SearchResponse(_message.Message):
         blocks_skipped: _builtins.int = ...,
         effort: _builtins.float = ...,
         execution: _model_pb2.ModelExecution | None = ...,
+        tier: Global___AnsweringTier | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "execution", b"execution", "missed_score", b"missed_score", "query", b"query", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "execution", b"execution", "missed_score", b"missed_score", "query", b"query", "tier", b"tier", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "approximate", b"approximate", "blocks_skipped", b"blocks_skipped", "capped", b"capped", "effort", b"effort", "execution", b"execution", "fingerprint", b"fingerprint", "hits", b"hits", "missed_score", b"missed_score", "postings_scored", b"postings_scored", "query", b"query", "sequence", b"sequence", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score", "approximate", b"approximate", "blocks_skipped", b"blocks_skipped", "capped", b"capped", "effort", b"effort", "execution", b"execution", "fingerprint", b"fingerprint", "hits", b"hits", "missed_score", b"missed_score", "postings_scored", b"postings_scored", "query", b"query", "sequence", b"sequence", "tier", b"tier", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__missed_score: _TypeAlias = _typing.Literal["missed_score"]  # noqa: Y015
     _WhichOneofArgType__missed_score: _TypeAlias = _typing.Literal["_missed_score", b"_missed_score"]  # noqa: Y015
@@ -467,6 +546,7 @@ class ExplainRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     MUST_CONTAIN_FIELD_NUMBER: _builtins.int
     IDF_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     text: _builtins.str
@@ -483,6 +563,8 @@ class ExplainRequest(_message.Message):
     """Multiply each query weight by ln(1 + (N - n + 0.5) / (n + 0.5)): N live documents of the
     collection, n of them with the term.
     """
+    tier: _builtins.int
+    """The tier of the collection's ladder that the search is about, as in SearchRequest."""
     @_builtins.property
     def vector(self) -> _common_pb2.SparseVector:
         """The caller's own vector, used as it is."""
@@ -515,17 +597,22 @@ class ExplainRequest(_message.Message):
         filter: _filter_pb2.Filter | None = ...,
         must_contain: _abc.Iterable[_builtins.str] | None = ...,
         idf: _builtins.bool = ...,
+        tier: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "id", b"id", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_tier", b"_tier", "filter", b"filter", "id", b"id", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "tier", b"tier", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "collection", b"collection", "filter", b"filter", "id", b"id", "idf", b"idf", "limit", b"limit", "must_contain", b"must_contain", "offset", b"offset", "on_truncation", b"on_truncation", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_tier", b"_tier", "collection", b"collection", "filter", b"filter", "id", b"id", "idf", b"idf", "limit", b"limit", "must_contain", b"must_contain", "offset", b"offset", "on_truncation", b"on_truncation", "query", b"query", "score_threshold", b"score_threshold", "text", b"text", "tier", b"tier", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__tier: _TypeAlias = _typing.Literal["tier"]  # noqa: Y015
+    _WhichOneofArgType__tier: _TypeAlias = _typing.Literal["_tier", b"_tier"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "vector"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tier) -> _WhichOneofReturnType__tier | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
@@ -733,6 +820,7 @@ class ExplainResponse(_message.Message):
     EXECUTION_FIELD_NUMBER: _builtins.int
     QUERY_SOURCES_FIELD_NUMBER: _builtins.int
     DOCUMENT_SOURCES_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """Its score, with the same bits that Search returns. Zero where no term is shared."""
     matched: _builtins.bool
@@ -797,6 +885,10 @@ class ExplainResponse(_message.Message):
     def execution(self) -> _model_pb2.ModelExecution:
         """How the model ran that encoded the query; not set where the query came as a vector."""
 
+    @_builtins.property
+    def tier(self) -> Global___AnsweringTier:
+        """The tier whose vectors it is about; not set where the collection has no ladder."""
+
     def __init__(
         self,
         *,
@@ -821,10 +913,11 @@ class ExplainResponse(_message.Message):
         execution: _model_pb2.ModelExecution | None = ...,
         query_sources: Global___SourceState.ValueType = ...,
         document_sources: Global___SourceState.ValueType = ...,
+        tier: Global___AnsweringTier | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "execution", b"execution", "gap", b"gap", "id", b"id", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "execution", b"execution", "gap", b"gap", "id", b"id", "tier", b"tier", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "below_threshold", b"below_threshold", "capped", b"capped", "closing", b"closing", "document_sources", b"document_sources", "dropped_by", b"dropped_by", "execution", b"execution", "fingerprint", b"fingerprint", "gap", b"gap", "id", b"id", "matched", b"matched", "missing", b"missing", "query_sources", b"query_sources", "rank", b"rank", "returned", b"returned", "score", b"score", "sequence", b"sequence", "terms", b"terms", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gap", b"_gap", "bar", b"bar", "below_threshold", b"below_threshold", "capped", b"capped", "closing", b"closing", "document_sources", b"document_sources", "dropped_by", b"dropped_by", "execution", b"execution", "fingerprint", b"fingerprint", "gap", b"gap", "id", b"id", "matched", b"matched", "missing", b"missing", "query_sources", b"query_sources", "rank", b"rank", "returned", b"returned", "score", b"score", "sequence", b"sequence", "terms", b"terms", "tier", b"tier", "timings", b"timings", "truncated", b"truncated", "unindexed", b"unindexed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__gap: _TypeAlias = _typing.Literal["gap"]  # noqa: Y015
     _WhichOneofArgType__gap: _TypeAlias = _typing.Literal["_gap", b"_gap"]  # noqa: Y015

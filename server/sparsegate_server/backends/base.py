@@ -30,16 +30,13 @@ from sparsegate_server.types import DocumentId, SparseVector
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionConfig:
-    """What is fixed when a collection is created.
+class Tier:
+    """A model whose vectors a collection holds.
 
     Attributes:
-        name: unique among collections and aliases.
-        model: name of the model that encodes its texts.
+        model: name of the model that encodes the texts.
         fingerprint: identity of that model; vectors of any other are refused.
         vocabulary_size: term ids are below it.
-        shards: number of parts, by hash of the document id.
-        keep_text: whether texts are stored once they are encoded.
         identity: what that fingerprint is of, as JSON has it; None where an older version made the
             collection.
         precision: in which that model ran when the collection was created; "" where an older
@@ -47,15 +44,37 @@ class CollectionConfig:
         inference: the backend that the model ran on then, likewise.
     """
 
-    name: str
     model: str
     fingerprint: str
     vocabulary_size: int
-    shards: int = 1
-    keep_text: bool = True
     identity: dict[str, Any] | None = None
     precision: str = ""
     inference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionConfig:
+    """What is fixed when a collection is created.
+
+    Attributes:
+        name: unique among collections and aliases.
+        own: its own model.
+        shards: number of parts, by hash of the document id.
+        keep_text: whether texts are stored once they are encoded.
+        ladder: further models, each of which has vectors of its own of every document. The first
+            that can encode a question answers it where those before it cannot.
+    """
+
+    name: str
+    own: Tier
+    shards: int = 1
+    keep_text: bool = True
+    ladder: tuple[Tier, ...] = ()
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """All models, the own one first; tier 0 is the first."""
+        return (self.own, *self.ladder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +19,8 @@ from sparsegate_server.backends.base import (
     CollectionStats,
     Snapshot,
 )
-from sparsegate_server.backends.members import Member, Members
+from sparsegate_server.backends.facts import facts_of
+from sparsegate_server.backends.members import Member, Members, parameters_of
 from sparsegate_server.errors import CorruptStore, ShuttingDown, SparsegateError
 from sparsegate_server.filters import FieldKind, Filter
 from sparsegate_server.index import recovery
@@ -121,10 +121,8 @@ class EmbeddedBackend:
     # Collections.
 
     async def create_collection(self, config: CollectionConfig) -> CollectionStats:
-        parameters = index.Parameters(config.vocabulary_size, config.shards, config.keep_text)
-
         def make(folder: Path) -> None:
-            recovery.create(folder, parameters, asdict(config))
+            recovery.create(folder, parameters_of(config), facts_of(config))
 
         return await self._add(config.name, make)
 
@@ -177,10 +175,12 @@ class EmbeddedBackend:
         config: CollectionConfig | None = None,
     ) -> WriteResult:
         member = self._member(name, config)
-        return await self._write(
-            member,
-            lambda: member.collection.submit_upsert(documents, request_id=request_id, batch=batch),
-        )
+
+        def submit() -> Future[WriteResult]:
+            joined = [member.ranges.joined(each) for each in documents]
+            return member.collection.submit_upsert(joined, request_id=request_id, batch=batch)
+
+        return await self._write(member, submit)
 
     async def stream_position(self, name: str, stream: str) -> int:
         member = self._member(name)
@@ -210,9 +210,11 @@ class EmbeddedBackend:
         max_bytes: int = 0,
     ) -> Fetched:
         member = self._member(name)
-        return await self._read_of(
-            member, lambda: member.collection.get(ids, select, max_bytes=max_bytes)
-        )
+
+        def read() -> Fetched:
+            return member.ranges.fetched(member.collection.get(ids, select, max_bytes=max_bytes))
+
+        return await self._read_of(member, read)
 
     async def scroll(
         self,
@@ -225,10 +227,12 @@ class EmbeddedBackend:
         max_bytes: int = 0,
     ) -> Page:
         member = self._member(name)
-        return await self._read_of(
-            member,
-            lambda: member.collection.scroll(after, limit, filter, select, max_bytes=max_bytes),
-        )
+
+        def read() -> Page:
+            page = member.collection.scroll(after, limit, filter, select, max_bytes=max_bytes)
+            return member.ranges.page(page)
+
+        return await self._read_of(member, read)
 
     async def count(self, name: str, filter: Filter | None = None) -> Counted:
         member = self._member(name)
@@ -253,7 +257,13 @@ class EmbeddedBackend:
         config: CollectionConfig | None = None,
     ) -> SearchResult:
         member = self._member(name, config)
-        return await self._read_of(member, lambda: member.collection.search(query, options))
+        ranges, tier = member.ranges, options.tier
+
+        def search() -> SearchResult:
+            placed = ranges.placed(query, tier)
+            return ranges.result(member.collection.search(placed, options), tier)
+
+        return await self._read_of(member, search)
 
     async def search_batch(
         self,
@@ -263,11 +273,14 @@ class EmbeddedBackend:
         config: CollectionConfig | None = None,
     ) -> list[SearchResult | SparsegateError]:
         member = self._member(name, config)
-        with member.collection.batch(searches, threads=self._threads) as batch:
+        placed = [(member.ranges.placed(each, of.tier), of) for each, of in searches]
+        with member.collection.batch(placed, threads=self._threads) as batch:
             outcomes = await batches.answered(batch, self._threads, self._read_soon)
         return [
-            self._members.told(member, each) if isinstance(each, SparsegateError) else each
-            for each in outcomes
+            self._members.told(member, each)
+            if isinstance(each, SparsegateError)
+            else member.ranges.result(each, of.tier)
+            for each, (_, of) in zip(outcomes, searches, strict=True)
         ]
 
     async def explain(
@@ -280,7 +293,13 @@ class EmbeddedBackend:
         config: CollectionConfig | None = None,
     ) -> Standing:
         member = self._member(name, config)
-        return await self._read_of(member, lambda: member.collection.explain(query, id, options))
+        ranges, tier = member.ranges, options.tier
+
+        def explain() -> Standing:
+            placed = ranges.placed(query, tier)
+            return ranges.standing(member.collection.explain(placed, id, options), tier)
+
+        return await self._read_of(member, explain)
 
     async def calibrate(
         self,

@@ -18,6 +18,8 @@ from sparsegate_server.backends.base import (
     CollectionStats,
     PayloadIndex,
 )
+from sparsegate_server.backends.facts import config_from
+from sparsegate_server.backends.ranges import TermRanges
 from sparsegate_server.errors import (
     CollectionExists,
     CollectionNotFound,
@@ -34,8 +36,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
+    """Attributes:
+    ranges: the term ids of its tiers in `collection`, which knows of none.
+    """
+
     config: CollectionConfig
     collection: index.Collection
+    ranges: TermRanges
 
     def stats(self, aliases: tuple[str, ...] = ()) -> CollectionStats:
         size = self.collection.size()
@@ -225,7 +232,7 @@ class Members:
         folder = self.folder.collection(name)
         try:
             config = _config(folder, name)
-            self._members[name] = Member(config, self._opening(folder))
+            self._members[name] = Member(config, self._opening(folder), _ranges(config))
         except SparsegateError as error:
             _log.error("collection %s cannot be read: %s", name, error.message)
             self._broken[name] = error
@@ -239,9 +246,18 @@ def not_found(name: str, field: str = "collection") -> CollectionNotFound:
     )
 
 
+def parameters_of(config: CollectionConfig) -> index.Parameters:
+    """Of the index that keeps a collection."""
+    return index.Parameters(_ranges(config).total, config.shards, config.keep_text)
+
+
+def _ranges(config: CollectionConfig) -> TermRanges:
+    return TermRanges([tier.vocabulary_size for tier in config.tiers])
+
+
 def _config(folder: Path, name: str) -> CollectionConfig:
     """Raises CorruptStore: it is none."""
     try:
-        return CollectionConfig(**{**recovery.read_config(folder), "name": name})
-    except TypeError as error:
+        return config_from(recovery.read_config(folder), name)
+    except ValueError as error:
         raise schema.damaged(folder / schema.FILE, f"its config is none: {error}") from error

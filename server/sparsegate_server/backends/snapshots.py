@@ -6,12 +6,13 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from sparsegate_server import index
 from sparsegate_server.backends.base import CollectionConfig, Snapshot
+from sparsegate_server.backends.facts import config_from, facts_of
+from sparsegate_server.backends.members import parameters_of
 from sparsegate_server.errors import SnapshotNotFound, SnapshotRefused
 from sparsegate_server.index import archive, recovery
 from sparsegate_server.index.files.durable import explained, sync_folder
@@ -82,9 +83,8 @@ def restore(path: Path, folder: Path, name: str, *, most_bytes: int) -> None:
         SnapshotRefused: the archive is damaged, too large, or not one of ours.
     """
     config = _config(archive.read_facts(path).config, name)
-    archive.restore(path, folder, asdict(config), most_bytes=most_bytes)
-    stored = recovery.read_parameters(folder)
-    if stored != index.Parameters(config.vocabulary_size, config.shards, config.keep_text):
+    archive.restore(path, folder, facts_of(config), most_bytes=most_bytes)
+    if recovery.read_parameters(folder) != parameters_of(config):
         raise SnapshotRefused(
             "the snapshot is refused: its description and its store differ", field="snapshot"
         )
@@ -93,19 +93,11 @@ def restore(path: Path, folder: Path, name: str, *, most_bytes: int) -> None:
 def _config(facts: Mapping[str, Any], name: str) -> CollectionConfig:
     """Raises SnapshotRefused: what a stranger's archive says is no config."""
     try:
-        config = CollectionConfig(**{**facts, "name": name})
-    except TypeError as error:
+        return config_from(facts, name)
+    except ValueError as error:
         raise SnapshotRefused(
             f"the snapshot is refused: its config is none: {error}", field="snapshot"
         ) from error
-    told = (config.model, config.fingerprint, config.precision, config.inference)
-    if not all(isinstance(each, str) for each in told) or not isinstance(
-        config.identity, dict | None
-    ):
-        raise SnapshotRefused(
-            "the snapshot is refused: its config describes no model", field="snapshot"
-        )
-    return config
 
 
 def _described(path: Path, name: str) -> Snapshot:

@@ -108,7 +108,11 @@ class Reader:
         with self._published.pin() as view:
             (place,) = view.find([key])
             if place is None:
-                raise DocumentNotFound(f"no document has the id {document_id!r}", field="id")
+                raise DocumentNotFound(
+                    f"no document has the id {document_id!r}: scroll through the collection to see "
+                    'its ids; 18 and "18" are two',
+                    field="id",
+                )
             searched = self._searched(Instant(view, self._filtering), self._pool, query, options)
             dropped = self._dropped_by(options.filter, place)
             return _standing(view, searched, options, place, key, dropped)

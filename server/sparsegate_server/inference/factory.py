@@ -10,10 +10,16 @@ from sparsegate_server.inference.onnx import OnnxBackend
 from sparsegate_server.inference.triton import TritonBackend
 from sparsegate_server.models.spec import ModelSpec
 from sparsegate_server.settings import Settings
+from sparsegate_server.telemetry.metrics import Metrics
 
 
-def build_backend(settings: Settings, specs: Sequence[ModelSpec]) -> InferenceBackend:
+def build_backend(
+    settings: Settings, specs: Sequence[ModelSpec], metrics: Metrics | None = None
+) -> InferenceBackend:
     """Makes the backend, ready for `specs`; call it inside a running event loop.
+
+    Args:
+        metrics: told of servers that are set aside.
 
     Raises:
         ModelSourceError: `onnx` was chosen and a graph is missing or not understood.
@@ -24,6 +30,7 @@ def build_backend(settings: Settings, specs: Sequence[ModelSpec]) -> InferenceBa
                 settings.triton.urls,
                 timeout=settings.triton.timeout_seconds,
                 max_attempts=settings.triton.max_attempts,
+                metrics=metrics,
             )
         case "dummy":
             return DummyBackend()

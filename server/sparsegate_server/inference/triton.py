@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from sparsegate_server.inference.base import TokenBatch
 from sparsegate_server.inference.circuit import LOAD_SECONDS, Circuit
 from sparsegate_server.inference.endpoint import Endpoint
 from sparsegate_server.models.spec import ModelSpec
+from sparsegate_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -41,16 +43,23 @@ class TritonBackend:
         urls: host:port of each server's gRPC endpoint.
         timeout: longest wait for one batch, in seconds, when the caller names none.
         max_attempts: how often one batch is sent at most.
+        metrics: told which servers are set aside.
     """
 
     name = "triton"
     side_by_side = False
 
     def __init__(
-        self, urls: Sequence[str], *, timeout: float = 30.0, max_attempts: int = 4
+        self,
+        urls: Sequence[str],
+        *,
+        timeout: float = 30.0,
+        max_attempts: int = 4,
+        metrics: Metrics | None = None,
     ) -> None:
         self._timeout = timeout
         self._max_attempts = max_attempts
+        self._metrics = metrics or Metrics()
         self._endpoints = [Endpoint(url) for url in urls]
         self._balancer = Balancer(len(urls))
         self._circuits: dict[tuple[str, str], list[Circuit]] = {}
@@ -143,7 +152,12 @@ class TritonBackend:
                 )
 
     async def _forget(self, name: str, fingerprint: str) -> None:
-        for circuit in self._circuits.pop((name, fingerprint), ()):
+        circuits = self._circuits.pop((name, fingerprint), ())
+        # A model that replaces another has circuits already when the other's are forgotten.
+        if not any(graph == name for graph, _ in self._circuits):
+            for endpoint in self._endpoints:
+                self._metrics.endpoint_forgotten(endpoint.url, name)
+        for circuit in circuits:
             await circuit.close()
 
     async def _any_ready(self, spec: ModelSpec) -> bool:
@@ -163,7 +177,15 @@ class TritonBackend:
             self._circuits[key] = [
                 Circuit(endpoint, spec, ordered=ordered) for endpoint in self._endpoints
             ]
+            for at, endpoint in enumerate(self._endpoints):
+                is_set_aside = partial(self._set_aside, at, spec.name)
+                self._metrics.endpoint_watched(endpoint.url, spec.name, is_set_aside)
         return self._circuits[key]
+
+    def _set_aside(self, at: int, name: str) -> bool:
+        """Whether a server is not asked for a graph now; from any thread."""
+        circuits = [each for (graph, _), each in list(self._circuits.items()) if graph == name]
+        return any(not each[at].breaker.closed for each in circuits)
 
 
 def _graphs(spec: ModelSpec) -> list[ModelSpec]:

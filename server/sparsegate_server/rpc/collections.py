@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from sparsegate.v1 import collection_pb2, collection_pb2_grpc, snapshot_pb2
-from sparsegate_server.backends.base import AliasChange, IndexBackend
+from sparsegate_server.backends.base import AliasChange, CollectionStats, IndexBackend
 from sparsegate_server.errors import InvalidRequest
 from sparsegate_server.rpc import archives
 from sparsegate_server.rpc.describe import alias_to, collection_to, kind_from, snapshot_to
@@ -38,21 +38,22 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             request.model,
             request.shards if request.HasField("shards") else 1,
             keep_text=request.keep_text if request.HasField("keep_text") else True,
+            ladder=request.ladder,
         )
-        return collection_pb2.CreateCollectionResponse(collection=collection_to(stats))
+        return collection_pb2.CreateCollectionResponse(collection=self._described(stats))
 
     async def Get(
         self, request: collection_pb2.GetCollectionRequest, context: Context
     ) -> collection_pb2.GetCollectionResponse:
         stats = await self._backend.get_collection(request.name)
-        return collection_pb2.GetCollectionResponse(collection=collection_to(stats))
+        return collection_pb2.GetCollectionResponse(collection=self._described(stats))
 
     async def List(
         self, request: collection_pb2.ListCollectionsRequest, context: Context
     ) -> collection_pb2.ListCollectionsResponse:
         every = await self._backend.list_collections()
         return collection_pb2.ListCollectionsResponse(
-            collections=map(collection_to, every), problems=self._backend.problems()
+            collections=map(self._described, every), problems=self._backend.problems()
         )
 
     async def Delete(
@@ -65,7 +66,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         self, request: collection_pb2.OptimizeCollectionRequest, context: Context
     ) -> collection_pb2.OptimizeCollectionResponse:
         stats = await self._plan.optimize(request.name)
-        return collection_pb2.OptimizeCollectionResponse(collection=collection_to(stats))
+        return collection_pb2.OptimizeCollectionResponse(collection=self._described(stats))
 
     async def UpdateAliases(
         self, request: collection_pb2.UpdateAliasesRequest, context: Context
@@ -141,4 +142,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             largest = self._limits.max_snapshot_bytes
             async with archives.received(request_iterator, largest, self._scratch) as archive:
                 stats = await self._plan.restore(name, archive)
-        return collection_pb2.RestoreSnapshotResponse(collection=collection_to(stats))
+        return collection_pb2.RestoreSnapshotResponse(collection=self._described(stats))
+
+    def _described(self, stats: CollectionStats) -> collection_pb2.Collection:
+        return collection_to(stats, self._plan.model_problem(stats.config))

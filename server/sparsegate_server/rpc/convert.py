@@ -12,7 +12,7 @@ from sparsegate_server.errors import InvalidDocument, InvalidRequest
 from sparsegate_server.operations import Found
 from sparsegate_server.rpc.ids import id_from, id_to
 from sparsegate_server.search.ingest import Draft
-from sparsegate_server.search.query import Query
+from sparsegate_server.search.resolve import Query
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.search.vectors import RawVector
 from sparsegate_server.settings import Limits
@@ -143,7 +143,8 @@ def query_from(
 ) -> Query:
     """Raises InvalidRequest: a text over its limit."""
     on_truncation = on_truncation_from(message.on_truncation)
-    return Query(message.collection, content_from(message, limits), on_truncation)
+    tier = message.tier if message.HasField("tier") else None
+    return Query(message.collection, content_from(message, limits), on_truncation, tier)
 
 
 def content_from(

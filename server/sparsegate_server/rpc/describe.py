@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsegate.v1 import collection_pb2, snapshot_pb2
-from sparsegate_server.backends.base import Alias, CollectionStats, PayloadIndex, Snapshot
+from sparsegate_server.backends.base import Alias, CollectionStats, PayloadIndex, Snapshot, Tier
 from sparsegate_server.filters import FieldKind
 from sparsegate_server.rpc.efforts import calibration_to
 from sparsegate_server.rpc.identity import execution_to, identity_to
@@ -24,15 +24,15 @@ def kind_from(number: collection_pb2.FieldKind.ValueType) -> FieldKind:
     return _KINDS[number]
 
 
-def collection_to(stats: CollectionStats) -> collection_pb2.Collection:
+def collection_to(stats: CollectionStats, model_problem: str) -> collection_pb2.Collection:
+    """`model_problem`: why its texts cannot be encoded now, or ""."""
     config = stats.config
-    identity = identity_of(config)
-    ran = Execution(config.precision, config.inference) if config.inference else None
+    own = _tier(config.own)
     return collection_pb2.Collection(
         name=config.name,
-        model=config.model,
-        fingerprint=config.fingerprint,
-        vocabulary_size=config.vocabulary_size,
+        model=own.model,
+        fingerprint=own.fingerprint,
+        vocabulary_size=own.vocabulary_size,
         shards=config.shards,
         keep_text=config.keep_text,
         documents=stats.documents,
@@ -48,6 +48,20 @@ def collection_to(stats: CollectionStats) -> collection_pb2.Collection:
         payload_indexes=map(_index, stats.payload_indexes),
         aliases=stats.aliases,
         calibration=calibration_to(stats.calibration) if stats.calibration else None,
+        identity=own.identity if own.HasField("identity") else None,
+        execution=own.execution if own.HasField("execution") else None,
+        ladder=map(_tier, config.ladder),
+        model_problem=model_problem,
+    )
+
+
+def _tier(tier: Tier) -> collection_pb2.Tier:
+    identity = identity_of(tier)
+    ran = Execution(tier.precision, tier.inference) if tier.inference else None
+    return collection_pb2.Tier(
+        model=tier.model,
+        fingerprint=tier.fingerprint,
+        vocabulary_size=tier.vocabulary_size,
         identity=identity_to(identity) if identity else None,
         execution=execution_to(ran) if ran else None,
     )

@@ -116,7 +116,7 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
             request.collection, ids, select=select, max_bytes=self._limits.max_reply_bytes
         )
         size = len(ids) * DOCUMENT_BYTES
-        return await offload(size, replies.found, ids, fetched, config.fingerprint)
+        return await offload(size, replies.found, ids, fetched, config.own.fingerprint)
 
     async def Delete(
         self, request: document_pb2.DeleteDocumentsRequest, context: Context
@@ -187,7 +187,7 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
                 max_bytes=self._limits.max_reply_bytes,
             )
         size = len(page.documents) * DOCUMENT_BYTES
-        return await offload(size, replies.page, page, config.fingerprint)
+        return await offload(size, replies.page, page, config.own.fingerprint)
 
     async def _encode_batch(
         self,

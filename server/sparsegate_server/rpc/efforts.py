@@ -8,7 +8,7 @@ from sparsegate.v1 import effort_pb2
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.operations import Calibration, SearchOptions
 from sparsegate_server.rpc.convert import content_from
-from sparsegate_server.search.query import Query
+from sparsegate_server.search.resolve import Query
 from sparsegate_server.settings import Limits
 
 

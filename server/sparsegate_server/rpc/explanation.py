@@ -8,6 +8,7 @@ from sparsegate.v1 import search_pb2
 from sparsegate_server.rpc.clauses import Clauses
 from sparsegate_server.rpc.identity import execution_to
 from sparsegate_server.rpc.ids import id_to
+from sparsegate_server.rpc.tiers import tier_to
 from sparsegate_server.search.explain import TermContribution, TermGap
 from sparsegate_server.search.query import Explained
 from sparsegate_server.search.sources import Sources, SourceState
@@ -30,7 +31,7 @@ def explanation_to(done: Explained, clauses: Clauses) -> search_pb2.ExplainRespo
         matched=bool(done.explanation.terms),
         terms=(_contribution(row, done) for row in done.explanation.terms),
         missing=(_contribution(row, done) for row in done.explanation.missing),
-        fingerprint=query.config.fingerprint,
+        fingerprint=query.answering.fingerprint,
         truncated=query.truncated,
         capped=query.capped,
         sequence=standing.sequence,
@@ -44,6 +45,7 @@ def explanation_to(done: Explained, clauses: Clauses) -> search_pb2.ExplainRespo
         execution=execution_to(query.execution) if query.execution else None,
         query_sources=_STATES[done.query_sources.state],
         document_sources=_STATES[done.document_sources.state],
+        tier=tier_to(query),
     )
     if standing.bar_id is not None:
         reply.bar.id.CopyFrom(id_to(standing.bar_id))

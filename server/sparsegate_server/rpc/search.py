@@ -18,7 +18,9 @@ from sparsegate_server.rpc.interceptor import Context, offload
 from sparsegate_server.rpc.options import clauses_of, options_from
 from sparsegate_server.rpc.sizes import check_size
 from sparsegate_server.rpc.status import to_status
-from sparsegate_server.search.query import Found, QueryPlan, Resolved, SearchJob
+from sparsegate_server.rpc.tiers import tier_to
+from sparsegate_server.search.query import Found, QueryPlan, SearchJob
+from sparsegate_server.search.resolve import Resolved
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.settings import Limits
 
@@ -141,7 +143,7 @@ async def _build(
 
 def _response(found: Found, request: search_pb2.SearchRequest) -> search_pb2.SearchResponse:
     query, result = found.query, found.result
-    fingerprint = query.config.fingerprint
+    fingerprint = query.answering.fingerprint
     reply = search_pb2.SearchResponse(
         truncated=query.truncated,
         capped=query.capped,
@@ -154,6 +156,7 @@ def _response(found: Found, request: search_pb2.SearchRequest) -> search_pb2.Sea
         blocks_skipped=result.blocks_skipped,
         effort=result.effort,
         execution=execution_to(query.execution) if query.execution else None,
+        tier=tier_to(query),
     )
     for at, (id, score) in enumerate(zip(result.ids, result.scores, strict=True)):
         message = reply.hits.add(id=id_to(id), score=score)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from sparsegate_server.backends.base import CollectionConfig, CollectionStats, IndexBackend
-from sparsegate_server.errors import CollectionExists, CollectionNotFound
+from sparsegate_server.backends.base import (
+    CollectionConfig,
+    CollectionStats,
+    IndexBackend,
+    Tier,
+)
+from sparsegate_server.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    InvalidRequest,
+    SparsegateError,
+)
 from sparsegate_server.operations import Target, WriteResult
 from sparsegate_server.search.models import ServedModels
 from sparsegate_server.telemetry.metrics import Metrics
@@ -20,27 +31,47 @@ class CollectionPlan:
         self._metrics = metrics
 
     async def create(
-        self, name: str, model: str, shards: int, *, keep_text: bool = True
+        self,
+        name: str,
+        model: str,
+        shards: int,
+        *,
+        keep_text: bool = True,
+        ladder: Sequence[str] = (),
     ) -> CollectionStats:
-        """Creates a collection under a served model's identity.
+        """Creates a collection under the identity of a served model, and of those of its ladder.
 
         Raises:
             ModelNotFound, CollectionExists.
+            InvalidRequest: the ladder has a model that makes the same vectors as one before it.
         """
-        encoder = self._models.get(model)
+        tiers = [self._tier(model, "model")]
+        for at, each in enumerate(ladder):
+            field = f"ladder[{at}]"
+            tier = self._tier(each, field)
+            twin = next((one for one in tiers if one.fingerprint == tier.fingerprint), None)
+            if twin:
+                raise InvalidRequest(
+                    f"{each!r} makes the same vectors as {twin.model!r}: name other models, to "
+                    "which that one can leave its questions while it is away",
+                    field=field,
+                )
+            tiers.append(tier)
+        config = CollectionConfig(name, tiers[0], shards, keep_text, tuple(tiers[1:]))
+        return self._observed(await self._backend.create_collection(config))
+
+    def _tier(self, model: str, field: str) -> Tier:
+        """Raises ModelNotFound."""
+        encoder = self._models.get(model, field=field)
         spec, execution = encoder.spec, self._models.execution(encoder)
-        config = CollectionConfig(
-            name=name,
+        return Tier(
             model=spec.name,
             fingerprint=spec.fingerprint,
             vocabulary_size=spec.identity.vocabulary_size,
-            shards=shards,
-            keep_text=keep_text,
             identity=spec.identity.as_dict(),
             precision=execution.precision,
             inference=execution.backend,
         )
-        return self._observed(await self._backend.create_collection(config))
 
     async def delete(self, name: str) -> None:
         """Raises CollectionNotFound."""
@@ -60,6 +91,16 @@ class CollectionPlan:
         own = self._backend.config(name).name
         self._metrics.collection_changed(own, counts.documents, counts.segments)
         return written
+
+    def model_problem(self, config: CollectionConfig) -> str:
+        """Why texts cannot be encoded by all models of a collection now; "" where they can."""
+        problems = []
+        for tier in config.tiers:
+            try:
+                self._models.of_tier(tier)
+            except SparsegateError as error:
+                problems.append(error.message)
+        return "; ".join(problems)
 
     def refuse_taken(self, name: str) -> None:
         """Raises CollectionExists now, rather than after an archive was sent in vain."""

@@ -8,7 +8,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any, Final
 
-from sparsegate_server.backends.base import CollectionConfig
+from sparsegate_server.backends.base import Tier
 from sparsegate_server.errors import FingerprintMismatch
 from sparsegate_server.models.spec import Difference, ModelIdentity
 
@@ -24,17 +24,17 @@ _MOST: Final = 2**32
 """What a collection says may be a stranger's, restored from a snapshot: integers are below it."""
 
 
-def identity_of(config: CollectionConfig) -> ModelIdentity | None:
-    """The identity of a collection's model.
+def identity_of(tier: Tier) -> ModelIdentity | None:
+    """The identity of a model of a collection.
 
     None where the collection says none that has its fingerprint: an older version made it, or a
     newer one, whose models have fields that are not known here.
     """
-    if config.identity is None:
+    if tier.identity is None:
         return None
     try:
-        identity = ModelIdentity.from_dict(config.identity)
-        sound = _well_typed(identity) and identity.fingerprint == config.fingerprint
+        identity = ModelIdentity.from_dict(tier.identity)
+        sound = _well_typed(identity) and identity.fingerprint == tier.fingerprint
     except (TypeError, ValueError):
         return None
     return identity if sound else None
@@ -42,7 +42,7 @@ def identity_of(config: CollectionConfig) -> ModelIdentity | None:
 
 def mismatch(
     problem: str,
-    config: CollectionConfig,
+    tier: Tier,
     given: str,
     given_identity: ModelIdentity | None,
     *,
@@ -53,14 +53,14 @@ def mismatch(
 
     Args:
         problem: what was given, up to its fingerprint.
-        config: of the collection that refuses it.
+        tier: the model of the collection that refuses it.
         given: fingerprint of another model than the collection's.
         given_identity: of that model; None where it is not known here.
         remedy: what to do.
         field: of the request.
     """
-    metadata = {"given": given, "expected": config.fingerprint}
-    expected = identity_of(config)
+    metadata = {"given": given, "expected": tier.fingerprint}
+    expected = identity_of(tier)
     if expected is None:
         told = "the collection does not say more about its model"
     elif given_identity is None:
@@ -68,7 +68,7 @@ def mismatch(
     else:
         told, metadata["differs"] = _compared(expected, given_identity)
     return FingerprintMismatch(
-        f"{problem} {given}, but the collection holds vectors of {config.fingerprint} ({told}): "
+        f"{problem} {given}, but the collection holds vectors of {tier.fingerprint} ({told}): "
         f"{remedy}",
         field=field,
         metadata=metadata,
@@ -83,9 +83,9 @@ def _compared(expected: ModelIdentity, given: ModelIdentity) -> tuple[str, str]:
 
 
 def _told(differences: Sequence[Difference]) -> str:
-    """The first few, as in `pooling max here, sum there`."""
+    """The first few, as in `pooling sum instead of max`."""
     named = "; ".join(
-        f"{each.field} {_brief(each.own)} here, {_brief(each.other)} there"
+        f"{each.field} {_brief(each.other)} instead of {_brief(each.own)}"
         for each in differences[:_MOST_TOLD]
     )
     more = len(differences) - _MOST_TOLD

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sparsegate_server.backends.base import CollectionConfig, IndexBackend
@@ -14,7 +14,7 @@ from sparsegate_server.search.models import Execution, ServedModels
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.search.vectors import RawVector
 from sparsegate_server.telemetry.metrics import Metrics
-from sparsegate_server.types import DocumentId, Payload
+from sparsegate_server.types import DocumentId, Payload, SparseVector
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Encoded:
         config: of the collection that it was encoded for.
         results: one item per draft, in order.
         documents: the good ones.
-        execution: how the model ran; None where no text was to be encoded.
+        execution: how the collection's own model ran; None where it had no text to encode.
     """
 
     config: CollectionConfig
@@ -59,7 +59,7 @@ class Upserted:
     sequence: of the write, or of the last one before it when nothing was written.
     fingerprint: of the collection's model.
     repeated: whether the write was applied before, and not again now.
-    execution: how the model ran; None where no text was to be encoded.
+    execution: how the collection's own model ran; None where it had no text to encode.
     """
 
     results: tuple[Applied | SparsegateError, ...]
@@ -91,41 +91,31 @@ class IngestPlan:
 
         Errors of single documents have their field relative to the document (`vector.values[3]`).
 
+        In a collection with a ladder every model of it makes a vector of each text: a document is
+        whole, or refused.
+
         Raises:
-            CollectionNotFound, FingerprintMismatch, ModelNotFound, and whatever the encoder raises
+            CollectionNotFound, FingerprintMismatch, ModelNotFound, and whatever an encoder raises
                 for all texts at once.
         """
         config = self._backend.config(collection)
-        results: list[Applied | SparsegateError] = []
-        documents: dict[int, Document] = {}
-        pending: list[int] = []
-        for at, draft in enumerate(drafts):
-            if isinstance(draft, SparsegateError):
-                results.append(draft)
-                continue
+        work = _Work(drafts)
+        for at, draft in work.good():
             try:
-                document = _with_own_vector(draft, config, self._models)
+                _check(draft, config)
+                if draft.vector is not None:
+                    work.vectors[at].append(draft.vector.accept(config.own, self._models))
             except SparsegateError as error:
-                results.append(error)
-                continue
-            results.append(Applied())
-            if document is None:
-                pending.append(at)
-            else:
-                documents[at] = document
-        encoder = self._models.of_collection(config) if pending else None
-        encoded = await self._encode_texts(encoder, drafts, pending, on_truncation, timings, caller)
-        for at, item in zip(pending, encoded, strict=True):
-            draft = drafts[at]
-            assert isinstance(draft, Draft)
-            if isinstance(item, SparsegateError):
-                results[at] = item.under("text")
-            else:
-                documents[at] = Document(draft.id, item.vector, draft.text, draft.payload)
-                results[at] = Applied(item.truncated, item.capped)
-        good = tuple(documents[at] for at in sorted(documents))
-        execution = self._models.execution(encoder) if encoder else None
-        return Encoded(config, tuple(results), good, execution)
+                work.results[at] = error
+        execution = None
+        for number, tier in enumerate(config.tiers):
+            pending = [at for at, _ in work.good() if len(work.vectors[at]) == number]
+            if pending:
+                encoder = self._models.of_tier(tier)
+                await self._encode_texts(encoder, work, pending, on_truncation, timings, caller)
+                if tier is config.own:
+                    execution = self._models.execution(encoder)
+        return Encoded(config, tuple(work.results), work.documents(), execution)
 
     async def write(
         self,
@@ -146,35 +136,31 @@ class IngestPlan:
         return Upserted(
             encoded.results,
             written.sequence,
-            encoded.config.fingerprint,
+            encoded.config.own.fingerprint,
             written.repeated,
             encoded.execution,
         )
 
     async def _encode_texts(
         self,
-        encoder: Encoder | None,
-        drafts: Sequence[Draft | SparsegateError],
+        encoder: Encoder,
+        work: _Work,
         pending: Sequence[int],
         on_truncation: OnTruncation,
         timings: Timings,
         caller: Caller,
-    ) -> list[Encoding | SparsegateError]:
-        if encoder is None:
-            return []
-        texts = [
-            d.text
-            for d in (drafts[at] for at in pending)
-            if isinstance(d, Draft) and d.text is not None
-        ]
-        return await self._encode.run(
+    ) -> None:
+        """Adds a model's vectors of the drafts at these places."""
+        encoded = await self._encode.run(
             encoder,
-            texts,
+            [work.text(at) for at in pending],
             Mode.DOCUMENT,
             on_truncation=on_truncation,
             timings=timings.encode,
             caller=caller,
         )
+        for at, item in zip(pending, encoded, strict=True):
+            work.add(at, item)
 
     async def _write(
         self, encoded: Encoded, timings: Timings, request_id: str, batch: StreamBatch | None
@@ -195,17 +181,63 @@ class IngestPlan:
         return written
 
 
-def _with_own_vector(
-    draft: Draft, config: CollectionConfig, models: ServedModels
-) -> Document | None:
-    """The document when it brings a good vector of its own, None when its text must be encoded.
+class _Work:
+    """Drafts on their way to documents.
 
-    Raises:
-        InvalidDocument: neither text nor vector.
-        FingerprintMismatch, InvalidVector, UnknownTerm: the vector is not acceptable.
+    Attributes:
+        results: one item per draft; an error ends its way.
+        vectors: for each draft those of the tiers, as far as they have been made.
     """
+
+    def __init__(self, drafts: Sequence[Draft | SparsegateError]) -> None:
+        self._drafts = drafts
+        self.results: list[Applied | SparsegateError] = [
+            each if isinstance(each, SparsegateError) else Applied() for each in drafts
+        ]
+        self.vectors: list[list[SparseVector]] = [[] for _ in drafts]
+
+    def good(self) -> Iterator[tuple[int, Draft]]:
+        """The drafts without an error, and their places."""
+        for at, draft in enumerate(self._drafts):
+            if isinstance(draft, Draft) and isinstance(self.results[at], Applied):
+                yield at, draft
+
+    def text(self, at: int) -> str:
+        draft = self._drafts[at]
+        assert isinstance(draft, Draft)
+        assert draft.text is not None
+        return draft.text
+
+    def add(self, at: int, item: Encoding | SparsegateError) -> None:
+        """What the next tier's model made of a draft's text."""
+        known = self.results[at]
+        if isinstance(item, SparsegateError):
+            self.results[at] = item.under("text")
+        elif isinstance(known, Applied):
+            self.vectors[at].append(item.vector)
+            self.results[at] = Applied(
+                known.truncated or item.truncated, known.capped or item.capped
+            )
+
+    def documents(self) -> tuple[Document, ...]:
+        """Of the good drafts, all of whose vectors are there."""
+        made = []
+        for at, draft in self.good():
+            own, *ladder = self.vectors[at]
+            made.append(Document(draft.id, own, draft.text, draft.payload, tuple(ladder)))
+        return tuple(made)
+
+
+def _check(draft: Draft, config: CollectionConfig) -> None:
+    """Raises InvalidDocument: there is nothing to make its vectors of."""
+    if draft.text is not None:
+        return
     if draft.vector is None:
-        if draft.text is None:
-            raise InvalidDocument("has neither text nor vector: give at least one", field="text")
-        return None
-    return Document(draft.id, draft.vector.accept(config, models), draft.text, draft.payload)
+        raise InvalidDocument("has neither text nor vector: give at least one", field="text")
+    if config.ladder:
+        others = ", ".join(repr(tier.model) for tier in config.ladder)
+        raise InvalidDocument(
+            f"has no text, of which {others} of the collection's ladder must make vectors as well: "
+            "give the text besides the vector",
+            field="text",
+        )

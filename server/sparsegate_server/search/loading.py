@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
-from sparsegate_server.backends.base import CollectionConfig, IndexBackend
+from sparsegate_server.backends.base import IndexBackend, Tier
 from sparsegate_server.encoders.base import Encoder
 from sparsegate_server.errors import (
     InferenceUnavailable,
@@ -230,25 +230,33 @@ class ModelPlan:
         self._stamps.pop(name, None)
         await self._free(encoder)
         logger.info("model unloaded", extra={"model": name})
-        return tuple(config.name for config in self._collections(name))
+        return tuple(collection for collection, _ in self._collections(name))
 
     def _loaded(self, encoder: Encoder, outcome: Outcome) -> Loaded:
         spec = encoder.spec
         others = (
-            config.name
-            for config in self._collections(spec.name)
-            if config.fingerprint != spec.fingerprint
+            collection
+            for collection, tier in self._collections(spec.name)
+            if tier.fingerprint != spec.fingerprint
         )
         return Loaded(encoder, outcome, tuple(others))
 
-    def _collections(self, model: str) -> list[CollectionConfig]:
-        """The collections whose texts a model of this name encodes, by name."""
+    def _collections(self, model: str) -> list[tuple[str, Tier]]:
+        """The collections whose texts a model of this name encodes, by name, and what it was then.
+
+        A model comes up at most once in a ladder.
+        """
         configs = []
         for name in sorted(self._index.states()):
-            # One that cannot be read says nothing of its model.
+            # One that cannot be read says nothing of its models.
             with suppress(SparsegateError):
                 configs.append(self._index.config(name))
-        return [config for config in configs if config.model == model]
+        return [
+            (config.name, tier)
+            for config in configs
+            for tier in config.tiers
+            if tier.model == model
+        ]
 
 
 def _answers(spec: ModelSpec) -> tuple[object, ...]:

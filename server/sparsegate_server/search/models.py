@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sparsegate_server.backends.base import CollectionConfig
+from sparsegate_server.backends.base import Tier
 from sparsegate_server.encoders.base import Encoder
 from sparsegate_server.errors import ModelNotFound
 from sparsegate_server.inference.base import InferenceBackend
@@ -71,20 +71,20 @@ class ServedModels:
             raise self._not_found(name, field)
         return encoder
 
-    def of_collection(self, config: CollectionConfig) -> Encoder:
+    def of_tier(self, tier: Tier) -> Encoder:
         """The encoder for a collection's texts.
 
         Raises:
-            ModelNotFound: the collection's model is not served now.
+            ModelNotFound: the model is not served now.
             FingerprintMismatch: a model of that name is served, but is not the one that made the
                 collection's vectors.
         """
-        encoder = self.get(config.model, field="collection")
+        encoder = self.get(tier.model, field="collection")
         given = encoder.spec.fingerprint
-        if given != config.fingerprint:
+        if given != tier.fingerprint:
             raise mismatch(
-                f"the {config.model!r} that is served here has fingerprint",
-                config,
+                f"the {tier.model!r} that is served now has fingerprint",
+                tier,
                 given,
                 encoder.spec.identity,
                 remedy="serve the model that made them, or fill a new collection",
@@ -92,26 +92,26 @@ class ServedModels:
             )
         return encoder
 
-    def knowing(self, config: CollectionConfig) -> Encoder | None:
+    def knowing(self, tier: Tier) -> Encoder | None:
         """The encoder that knows a collection's terms, for requests that bring vectors along; None
         where its model is not served, which they can do without.
 
         Raises:
-            FingerprintMismatch: as `of_collection` does.
+            FingerprintMismatch: as `of_tier` does.
         """
-        return self.of_collection(config) if config.model in self._encoders else None
+        return self.of_tier(tier) if tier.model in self._encoders else None
 
-    def check_vector(self, fingerprint: str, config: CollectionConfig) -> None:
+    def check_vector(self, fingerprint: str, tier: Tier) -> None:
         """Refuses a vector that another model made: its weights mean something else, term by term.
 
         Raises:
             FingerprintMismatch: it names both fingerprints, and what differs where the other model
                 is served here.
         """
-        if fingerprint != config.fingerprint:
+        if fingerprint != tier.fingerprint:
             raise mismatch(
                 "made by the model with fingerprint",
-                config,
+                tier,
                 fingerprint,
                 self._identity(fingerprint),
                 remedy="encode with the collection's own model",

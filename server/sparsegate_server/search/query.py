@@ -4,56 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from sparsegate_server.backends.base import CollectionConfig, IndexBackend
-from sparsegate_server.encoders.base import Caller, Encoder, Encoding, Mode, OnTruncation
-from sparsegate_server.errors import InvalidArgument, SparsegateError
+from sparsegate_server.backends.base import IndexBackend
+from sparsegate_server.encoders.base import Caller
+from sparsegate_server.errors import SparsegateError
 from sparsegate_server.operations import Calibration, SearchOptions, SearchResult, Standing
 from sparsegate_server.search.encode import EncodePlan
 from sparsegate_server.search.explain import Explanation, TermGap, closing_terms, explain
-from sparsegate_server.search.models import Execution, ServedModels
+from sparsegate_server.search.models import ServedModels
+from sparsegate_server.search.resolve import Query, Resolved, Resolver
 from sparsegate_server.search.sources import Sources
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.search.tracing import DocumentTracer, trace_query
-from sparsegate_server.search.vectors import RawVector
 from sparsegate_server.telemetry.metrics import Metrics
-from sparsegate_server.types import DocumentId, SparseVector
+from sparsegate_server.types import DocumentId
 
 _SIDE_BY_SIDE: Final = 64
 """Texts of a calibration that are encoded at a time, so that searches get their turns between."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What to search for: a text, or a vector of the caller's own."""
-
-    collection: str
-    content: str | RawVector
-    on_truncation: OnTruncation = OnTruncation.FLAG
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A query as the index sees it, and what the reply must name about its text.
-
-    `execution` is how the model ran that encoded it, `text` and `encoding` what it was given and
-    gave; None where the query came as a vector. So is `encoder` where the model is not served then.
-    """
-
-    vector: SparseVector
-    encoder: Encoder | None
-    config: CollectionConfig
-    truncated: bool = False
-    capped: bool = False
-    execution: Execution | None = None
-    text: str | None = None
-    encoding: Encoding | None = None
-
-    def term(self, term_id: int) -> str:
-        """The vocabulary's string for a term id; "" where the model is not served."""
-        return "" if self.encoder is None else self.encoder.term(term_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +73,7 @@ class QueryPlan:
     ) -> None:
         self._models = models
         self._backend = backend
-        self._encode = encode
+        self._resolver = Resolver(models, backend, encode)
         self._metrics = metrics
         self._tracer = DocumentTracer(backend, encode)
 
@@ -119,7 +88,10 @@ class QueryPlan:
         query = await self._resolve_one(search.query, timings, caller)
         with timings.searching():
             result = await self._backend.search(
-                query.config.name, query.vector, search.options, config=query.config
+                query.config.name,
+                query.vector,
+                _options(query, search.options),
+                config=query.config,
             )
         return self._found(query, result)
 
@@ -132,7 +104,7 @@ class QueryPlan:
     ) -> list[Found | SparsegateError]:
         """Runs many searches, those of one collection as of one instant; items that are errors
         already stay so."""
-        resolved = await self._resolve(
+        resolved = await self._resolver.resolve(
             [s if isinstance(s, SparsegateError) else s.query for s in searches], timings, caller
         )
         outcomes: dict[int, Found | SparsegateError] = {}
@@ -145,7 +117,7 @@ class QueryPlan:
             else:
                 # The very config, because a collection may have been made anew under its name.
                 same = together.setdefault(id(query.config), [])
-                same.append(_Asked(at, query, search.options))
+                same.append(_Asked(at, query, _options(query, search.options)))
         with timings.searching():
             await asyncio.gather(*(self._find(asked, outcomes) for asked in together.values()))
         return [outcomes[at] for at in range(len(searches))]
@@ -161,7 +133,11 @@ class QueryPlan:
         query = await self._resolve_one(search.query, timings, caller)
         with timings.searching():
             standing = await self._backend.explain(
-                query.config.name, query.vector, id, search.options, config=query.config
+                query.config.name,
+                query.vector,
+                id,
+                _options(query, search.options),
+                config=query.config,
             )
         query_sources = await trace_query(query.encoder, query.text, query.encoding)
         document_sources = await self._tracer.trace(
@@ -189,11 +165,11 @@ class QueryPlan:
             any of them, with its field below `queries[…]`.
         """
         config = self._backend.config(queries[0].collection)
-        self._models.knowing(config)
+        self._models.knowing(config.own)
         resolved: list[Resolved] = []
         for start in range(0, len(queries), _SIDE_BY_SIDE):
-            some = queries[start : start + _SIDE_BY_SIDE]
-            for at, query in enumerate(await self._resolve(some, timings, caller), start):
+            some = [replace(query, tier=0) for query in queries[start : start + _SIDE_BY_SIDE]]
+            for at, query in enumerate(await self._resolver.resolve(some, timings, caller), start):
                 if isinstance(query, SparsegateError):
                     raise query.under(f"queries[{at}]") if query.field else query
                 resolved.append(query)
@@ -224,81 +200,23 @@ class QueryPlan:
             blocks=result.blocks_skipped,
             approximate=result.approximate,
         )
+        if query.passed_over:
+            self._metrics.fell_back(query.config.name, query.answering.model)
         return Found(query, result)
 
     async def _resolve_one(self, query: Query, timings: Timings, caller: Caller) -> Resolved:
-        (resolved,) = await self._resolve([query], timings, caller)
+        (resolved,) = await self._resolver.resolve([query], timings, caller)
         if isinstance(resolved, SparsegateError):
             raise resolved
         return resolved
 
-    async def _resolve(
-        self,
-        queries: Sequence[Query | SparsegateError],
-        timings: Timings,
-        caller: Caller,
-    ) -> list[Resolved | SparsegateError]:
-        """Vectors are checked, texts of one model are encoded together."""
-        outcomes: dict[int, Resolved | SparsegateError] = {}
-        waiting: dict[tuple[Encoder, OnTruncation], list[tuple[int, str, CollectionConfig]]] = {}
-        for at, query in enumerate(queries):
-            if isinstance(query, SparsegateError):
-                outcomes[at] = query
-                continue
-            try:
-                config = self._backend.config(query.collection)
-                if isinstance(query.content, RawVector):
-                    vector = query.content.accept(config, self._models)
-                    outcomes[at] = Resolved(vector, self._models.knowing(config), config)
-                else:
-                    encoder = self._models.of_collection(config)
-                    same = waiting.setdefault((encoder, query.on_truncation), [])
-                    same.append((at, query.content, config))
-            except SparsegateError as error:
-                outcomes[at] = error
-        for (encoder, on_truncation), items in waiting.items():
-            texts = [text for _, text, _ in items]
-            encoded = await self._encode_queries(encoder, texts, on_truncation, timings, caller)
-            for (at, text, config), item in zip(items, encoded, strict=True):
-                execution = self._models.execution(encoder)
-                outcomes[at] = _resolved(text, item, encoder, config, execution)
-        return [outcomes[at] for at in range(len(queries))]
 
-    async def _encode_queries(
-        self,
-        encoder: Encoder,
-        texts: Sequence[str],
-        on_truncation: OnTruncation,
-        timings: Timings,
-        caller: Caller,
-    ) -> Sequence[Encoding | SparsegateError]:
-        """An error that stops the whole encoder becomes the error of each of these queries, so that
-        those of other models, or with vectors of their own, are still answered."""
-        try:
-            return await self._encode.run(
-                encoder,
-                texts,
-                Mode.QUERY,
-                on_truncation=on_truncation,
-                timings=timings.encode,
-                caller=caller,
-            )
-        except SparsegateError as error:
-            return [error] * len(texts)
-
-
-def _resolved(
-    text: str,
-    item: Encoding | SparsegateError,
-    encoder: Encoder,
-    config: CollectionConfig,
-    execution: Execution,
-) -> Resolved | SparsegateError:
-    if isinstance(item, SparsegateError):
-        return item.under("text") if isinstance(item, InvalidArgument) else item
-    return Resolved(
-        item.vector, encoder, config, item.truncated, item.capped, execution, text, item
-    )
+def _options(query: Resolved, options: SearchOptions) -> SearchOptions:
+    """As the answering tier is to be searched. What a recall takes was measured with questions of
+    the own model: other tiers are searched exactly for it."""
+    if not query.tier:
+        return options
+    return replace(options, tier=query.tier, target_recall=None)
 
 
 def _explained(

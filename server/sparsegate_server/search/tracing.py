@@ -60,7 +60,7 @@ class DocumentTracer:
         """The sources of a document's terms.
 
         Args:
-            encoder: of the collection's model; None where it is not served.
+            encoder: of the model that made `stored`; None where it is not served.
             stored: the document's vector.
             wanted: terms to look for.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsegate_server.backends.base import CollectionConfig
+from sparsegate_server.backends.base import Tier
 from sparsegate_server.errors import SparsegateError
 from sparsegate_server.search.models import ServedModels
 from sparsegate_server.types import SparseVector
@@ -27,15 +27,15 @@ class RawVector:
     values: NDArray[np.float32]
     fingerprint: str = ""
 
-    def accept(self, config: CollectionConfig, models: ServedModels) -> SparseVector:
-        """The vector, checked against its collection.
+    def accept(self, tier: Tier, models: ServedModels) -> SparseVector:
+        """The vector, checked against the model of a collection.
 
         Raises:
             FingerprintMismatch, InvalidVector, UnknownTerm: with a field below `vector`.
         """
         try:
             if self.fingerprint:
-                models.check_vector(self.fingerprint, config)
-            return SparseVector.from_untrusted(self.indices, self.values, config.vocabulary_size)
+                models.check_vector(self.fingerprint, tier)
+            return SparseVector.from_untrusted(self.indices, self.values, tier.vocabulary_size)
         except SparsegateError as error:
             raise error.under("vector") from None

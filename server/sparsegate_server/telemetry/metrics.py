@@ -5,7 +5,7 @@ One registry a gateway, so that several can live in one process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import start_http_server
@@ -89,6 +89,12 @@ class Metrics:
             "Estimated memory of the kept vectors of queries.",
             registry=self.registry,
         )
+        self.set_aside = Gauge(
+            "sparsegate_endpoint_set_aside",
+            "1 while a Triton server is not asked for a graph, because it failed and is not back.",
+            ["endpoint", "graph"],
+            registry=self.registry,
+        )
         self.postings = Counter(
             "sparsegate_postings_scored",
             "Stored term weights read by searches.",
@@ -105,6 +111,12 @@ class Metrics:
             "sparsegate_blocks_skipped",
             "Blocks of documents that searches passed over without reading their weights.",
             ["collection"],
+            registry=self.registry,
+        )
+        self.fallbacks = Counter(
+            "sparsegate_fallback_searches",
+            "Searches that a model further down a collection's ladder answered.",
+            ["collection", "model"],
             registry=self.registry,
         )
         self.documents = Gauge(
@@ -133,6 +145,23 @@ class Metrics:
         self.blocks_skipped.labels(name).inc(blocks)
         self.approximate.labels(name).inc(approximate)
 
+    def fell_back(self, name: str, model: str) -> None:
+        """Counts a search of a collection that this model answered in the place of another."""
+        self.fallbacks.labels(name, model).inc()
+
+    def endpoint_watched(self, url: str, graph: str, set_aside: Callable[[], bool]) -> None:
+        """Args:
+        url: of an inference server.
+        graph: its name there.
+        set_aside: whether the server is not asked for it now; called in the thread of /metrics.
+        """
+        self.set_aside.labels(url, graph).set_function(set_aside)
+
+    def endpoint_forgotten(self, url: str, graph: str) -> None:
+        """Drops the series of a graph that is not served any more."""
+        if (url, graph) in self.set_aside._metrics:
+            self.set_aside.remove(url, graph)
+
     def collection_changed(self, name: str, documents: int, segments: int) -> None:
         self.documents.labels(name).set(documents)
         self.segments.labels(name).set(segments)
@@ -152,10 +181,12 @@ class Metrics:
             self.postings,
             self.blocks_skipped,
             self.approximate,
+            self.fallbacks,
             self.problems,
         ):
-            if (name,) in metric._metrics:  # remove() warns about labels never seen
-                metric.remove(name)
+            # remove() warns about labels never seen
+            for labels in [each for each in metric._metrics if each[0] == name]:
+                metric.remove(*labels)
 
     def serve(self, host: str, port: int) -> MetricsServer:
         """Serves /metrics over HTTP in a thread of its own; port 0 takes a free one."""

@@ -17,7 +17,7 @@ import numpy as np
 import traced
 from backend_world import plain, settle
 
-from sparsegate_server.backends.base import AliasChange, CollectionConfig
+from sparsegate_server.backends.base import AliasChange, CollectionConfig, Tier
 from sparsegate_server.backends.embedded import EmbeddedBackend
 from sparsegate_server.filters import FieldKind
 from sparsegate_server.index import recovery, warm_up
@@ -43,7 +43,9 @@ class Life:
         await self._backend.start()
 
     async def create(self, name: str, shards: int = 1) -> None:
-        await self._backend.create_collection(CollectionConfig(name, "model", "print", 40, shards))
+        await self._backend.create_collection(
+            CollectionConfig(name, Tier("model", "print", 40), shards)
+        )
         self._world["collections"][name] = {"documents": {}, "fields": []}
         self.acknowledge(f"{name} created")
 

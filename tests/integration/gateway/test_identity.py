@@ -184,7 +184,7 @@ async def test_a_vector_of_another_served_model_is_told_what_differs(films: Wire
     ):
         assert expected in message
         assert given in message
-        assert "max_length 512 here, 128 there; max_terms 1024 here, 64 there" in message
+        assert "max_length 128 instead of 512; max_terms 64 instead of 1024" in message
         assert message.endswith("encode with the collection's own model")
         assert (metadata["given"], metadata["expected"]) == (given, expected)
         assert json.loads(metadata["differs"]) == [
@@ -213,7 +213,7 @@ async def test_a_model_that_changed_under_its_name_is_refused(
             told = caught.value.details() or ""
             assert spec.fingerprint in told
             assert changed.fingerprint in told
-            assert "max_length 512 here, 128 there" in told
+            assert "max_length 128 instead of 512" in told
             assert told.endswith("serve the model that made them, or fill a new collection")
         # The collection is still told of, with the identity that it was made with.
         assert (await describe(wire)).identity.max_length == 512

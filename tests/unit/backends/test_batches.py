@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sparsegate_server.backends import batches
-from sparsegate_server.backends.base import AliasChange, CollectionConfig
+from sparsegate_server.backends.base import AliasChange, CollectionConfig, Tier
 from sparsegate_server.backends.embedded import EmbeddedBackend
 from sparsegate_server.errors import (
     CollectionNotFound,
@@ -156,7 +156,7 @@ async def test_what_the_pool_does_not_take_any_more_is_refused(
 async def backend(tmp_path: Path) -> AsyncIterator[EmbeddedBackend]:
     backend = EmbeddedBackend(Index(folder=tmp_path / "data", threads=2, tail_documents=4))
     await backend.start()
-    await backend.create_collection(CollectionConfig("films", "model", "print", 16, shards=2))
+    await backend.create_collection(CollectionConfig("films", Tier("model", "print", 16), 2))
     await backend.upsert("films", films(1))
     yield backend
     await backend.close()
@@ -216,7 +216,7 @@ async def test_it_may_be_about_an_alias_but_not_about_another_collection(
     assert isinstance(found, SearchResult)
     old = backend.config("films")
     await backend.delete_collection("films")
-    await backend.create_collection(CollectionConfig("films", "model", "print", 16))
+    await backend.create_collection(CollectionConfig("films", Tier("model", "print", 16)))
     with pytest.raises(CollectionNotFound):
         await backend.search_batch("films", [(vector(1), TEN)], config=old)
     with pytest.raises(CollectionNotFound):

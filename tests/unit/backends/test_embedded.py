@@ -21,6 +21,7 @@ from sparsegate_server.backends.base import (
     CollectionConfig,
     IndexBackend,
     PayloadIndex,
+    Tier,
 )
 from sparsegate_server.backends.embedded import EmbeddedBackend
 from sparsegate_server.errors import (
@@ -56,7 +57,7 @@ def vector(*weights: float) -> SparseVector:
 
 
 def config(name: str, shards: int = 2) -> CollectionConfig:
-    return CollectionConfig(name, "model", "fingerprint", vocabulary_size=16, shards=shards)
+    return CollectionConfig(name, Tier("model", "fingerprint", 16), shards)
 
 
 @asynccontextmanager

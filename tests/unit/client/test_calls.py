@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 import sparsegate
-from sparsegate import Document, _replies, _requests
+from sparsegate import Document, _descriptions, _replies, _requests
 from sparsegate.v1 import collection_pb2, encode_pb2, model_pb2, search_pb2
 from sparsegate.v1 import document_pb2 as pb
 
@@ -278,16 +278,18 @@ def test_identity_and_execution_are_read_whole() -> None:
         idf_sha256="c", tokenizer_sha256="d", vocabulary_size=1, pooling="max", activation="log1p",
         max_length=2, max_terms=3, threshold=0.1, dropped_terms=[4, 5],
     )  # fmt: skip
-    identity = _replies.model(model_pb2.Model(identity=message)).identity
+    identity = _descriptions.model(model_pb2.Model(identity=message)).identity
     assert identity is not None
     for name in names:
         told = getattr(identity, name)
         assert (list(told) if isinstance(told, tuple) else told) == getattr(message, name)
-    assert _replies.collection(collection_pb2.Collection(identity=message)).identity == identity
+    assert (
+        _descriptions.collection(collection_pb2.Collection(identity=message)).identity == identity
+    )
     ran = model_pb2.ModelExecution(precision="int8", backend="triton")
     expected = sparsegate.ModelExecution("int8", "triton")
     replies = [
-        _replies.collection(collection_pb2.Collection(execution=ran)),
+        _descriptions.collection(collection_pb2.Collection(execution=ran)),
         _replies.encode(encode_pb2.EncodeResponse(execution=ran)),
         _replies.upsert(pb.UpsertResponse(execution=ran)),
         _replies.search(search_pb2.SearchResponse(execution=ran)),
@@ -337,6 +339,6 @@ def test_every_state_of_sources_has_its_name() -> None:
 
 
 def test_an_older_gateway_tells_no_identity() -> None:
-    assert _replies.model(model_pb2.Model()).identity is None
-    assert _replies.collection(collection_pb2.Collection()).identity is None
+    assert _descriptions.model(model_pb2.Model()).identity is None
+    assert _descriptions.collection(collection_pb2.Collection()).identity is None
     assert _replies.search(search_pb2.SearchResponse()).execution is None

@@ -49,6 +49,7 @@ from sparsegate.cli.explanation import (
 )
 from sparsegate.cli.ids import format_id, parse_id
 from sparsegate.cli.jsonl import DocumentLines, QueryLines, parse_document, parse_query
+from sparsegate.cli.models import model_table, models_table
 from sparsegate.cli.options import IdType
 from sparsegate.cli.output import plain
 from sparsegate.cli.render import (
@@ -58,8 +59,6 @@ from sparsegate.cli.render import (
     collections_table,
     expansion_table,
     indexes_table,
-    model_table,
-    models_table,
     search_table,
     snapshots_table,
     targets_met,
@@ -139,7 +138,7 @@ def test_other_lines_are_refused(line: str, message: str) -> None:
 
 
 def test_lines_are_counted_through_blank_and_bad_ones() -> None:
-    source = io.BytesIO(b'\n{"id": 1}\n{"id":\xff}\n  \n{"id": 2}')
+    source = io.BytesIO(b'\n{"id": 1, "text": "a"}\n{"id":\xff}\n  \n{"id": 2, "text": "b"}')
     documents = DocumentLines(source, join_title=False)
     assert [document.id for document in documents] == [1, 2]
     assert list(documents.lines) == [2, 5]
@@ -365,9 +364,9 @@ def test_a_model_is_shown_with_its_identity() -> None:
     assert facts["threshold"] == "0.25"
     assert facts["dropped terms"] == "1,000"
     assert facts["positions"] == "true"
-    heading, _, row, *_ = lines_of(models_table([MODEL]))[1:]
-    assert heading.split()[:3] == ["model", "family", "queries"]
-    assert row.split() == ["m", "splade", "graph", "onnx", "fp32", "yes", "512"]
+    told = " ".join(lines_of(models_table([MODEL])))
+    for word in ("family", "splade", "a graph of", "onnx", "fp32", "512"):
+        assert word in told
 
 
 def test_what_an_older_gateway_does_not_tell_is_left_out() -> None:

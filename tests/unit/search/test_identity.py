@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sparsegate.v1 import model_pb2
-from sparsegate_server.backends.base import CollectionConfig
+from sparsegate_server.backends.base import Tier
 from sparsegate_server.errors import FingerprintMismatch
 from sparsegate_server.models.spec import ModelIdentity
 from sparsegate_server.rpc.identity import identity_to
@@ -21,19 +21,16 @@ OTHER = replace(OWN, weights_sha256="c" * 64, pooling="sum")
 QUERIES = replace(OWN, query_weights_sha256="d" * 64)
 
 
-def collection(of: ModelIdentity = OWN, /, **changes: Any) -> CollectionConfig:
+def collection(of: ModelIdentity = OWN, /, **changes: Any) -> Tier:
     """As it is read again: through JSON."""
     stored = json.loads(json.dumps(of.as_dict()))
-    config = CollectionConfig("films", "m", of.fingerprint, 30522, identity=stored)
-    return replace(config, **changes)
+    return replace(Tier("m", of.fingerprint, 30522, identity=stored), **changes)
 
 
-def refusal(
-    config: CollectionConfig, given: ModelIdentity, known: bool = True
-) -> FingerprintMismatch:
+def refusal(tier: Tier, given: ModelIdentity, known: bool = True) -> FingerprintMismatch:
     return mismatch(
         "made by the model with fingerprint",
-        config,
+        tier,
         given.fingerprint,
         given if known else None,
         remedy="encode with the collection's own model",
@@ -73,16 +70,16 @@ def test_a_stranger_s_identity_is_not_believed(changes: dict[str, Any]) -> None:
         fingerprint = ModelIdentity.from_dict(raw).fingerprint
     except (TypeError, ValueError):
         return
-    config = collection(identity=raw, fingerprint=fingerprint)
-    assert identity_of(config) is None or changes == {"pooling": "sum"}
+    tier = collection(identity=raw, fingerprint=fingerprint)
+    assert identity_of(tier) is None or changes == {"pooling": "sum"}
 
 
 def test_a_refusal_names_both_fingerprints_and_what_differs() -> None:
     error = refusal(collection(), OTHER)
     assert error.message == (
         f"made by the model with fingerprint {OTHER.fingerprint}, but the collection holds vectors "
-        f"of {OWN.fingerprint} (weights_sha256 aaaaaaaaaaaaaaa… here, ccccccccccccccc… there; "
-        "pooling max here, sum there): encode with the collection's own model"
+        f"of {OWN.fingerprint} (weights_sha256 ccccccccccccccc… instead of "
+        "aaaaaaaaaaaaaaa…; pooling sum instead of max): encode with the collection's own model"
     )
     assert error.metadata["given"] == OTHER.fingerprint
     assert error.metadata["expected"] == OWN.fingerprint

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sparsegate_server import settings
-from sparsegate_server.backends.base import CollectionConfig
+from sparsegate_server.backends.base import CollectionConfig, Tier
 from sparsegate_server.encoders.base import Encoding, Mode
 from sparsegate_server.encoders.registry import EncoderBuilder
 from sparsegate_server.errors import (
@@ -233,12 +233,12 @@ async def test_a_change_outlives_its_caller_but_not_the_gateway(gateway: Gateway
 
 async def test_collections_that_lose_their_model_are_told(gateway: Gateway) -> None:
     old = await gateway.encode()
-    config = CollectionConfig("films", NAME, old, 30522)
+    config = CollectionConfig("films", Tier(NAME, old, 30522))
     gateway.shelf.configs = {
         "unreadable": None,
         "films": config,
-        "books": CollectionConfig("books", NAME, "f" * 32, 30522),
-        "others": CollectionConfig("others", "other", old, 30522),
+        "books": CollectionConfig("books", Tier(NAME, "f" * 32, 30522)),
+        "others": CollectionConfig("others", Tier("other", old, 30522)),
     }
     assert (await gateway.plan.load(NAME)).refused == ("books",)
     gateway.describe(max_terms=8)

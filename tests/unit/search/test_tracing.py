@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sparsegate_server.backends.base import CollectionConfig
+from sparsegate_server.backends.base import CollectionConfig, Tier
 from sparsegate_server.backends.embedded import EmbeddedBackend
 from sparsegate_server.encoders.base import NOBODY, Encoding, Mode
 from sparsegate_server.encoders.registry import build_encoder
@@ -22,7 +22,8 @@ from sparsegate_server.models.spec import Family, ModelSpec
 from sparsegate_server.operations import Document, SearchOptions
 from sparsegate_server.search.encode import EncodePlan
 from sparsegate_server.search.models import ServedModels
-from sparsegate_server.search.query import Explained, Query, QueryPlan, SearchJob
+from sparsegate_server.search.query import Explained, QueryPlan, SearchJob
+from sparsegate_server.search.resolve import Query
 from sparsegate_server.search.sources import SourceState
 from sparsegate_server.search.timing import Timings
 from sparsegate_server.search.vectors import RawVector
@@ -68,7 +69,7 @@ class Bench:
     ) -> None:
         spec = self.models.get("").spec
         config = CollectionConfig(
-            "films", spec.name, spec.fingerprint, 30522, keep_text=keep_text, shards=1
+            "films", Tier(spec.name, spec.fingerprint, 30522), keep_text=keep_text
         )
         await self.index.create_collection(config)
         await self.index.upsert("films", [Document(1, vector, text)])
