@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
-from tests.e2e.conftest import Run, read
+from tests.e2e.conftest import COMMAND, Run, read
 from tests.golden import FILMS
+
+from sparsegate_server.launch import GatewayProcess
+from sparsegate_server.models.pull import pull
+from sparsegate_server.models.recipe import FamilyChoice
+from sparsegate_server.models.repository import Vectors, export
 
 QUESTION = "A movie about music"
 SPINAL_TAP = next(film["id"] for film in FILMS if film["movie_name"] == "This Is Spinal Tap")
@@ -107,6 +114,39 @@ def test_refused_lines_are_named_and_the_others_applied(run: Run, tmp_path: Path
     assert read(run("get", "mixed", '"4"', "--json"))["documents"][0]["text"] == "Titled good"
 
 
+def test_an_array_is_told_once(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "films.json"
+    run("collections", "create", "arrays")
+    for content, filter in (
+        ('[\n  {"id": 1, "text": "a"},\n  {"id": 2, "text": "b"}\n]\n', ".[]"),
+        ('\n[{"id": 1, "text": "a"}]', ".[]"),
+        ('{\n  "id": 1\n}\n', "."),
+    ):
+        file.write_text(content)
+        (line,) = run("upsert", "arrays", str(file), code=1).stderr.splitlines()
+        assert f"jq -c '{filter}' {file} > documents.jsonl" in line
+        assert '{"id": 1, "text": ' in line
+    (line,) = run("upsert", "arrays", "-", stdin="[]", code=1).stderr.splitlines()
+    assert "standard input is JSON, an array" in line
+    assert read(run("count", "arrays", "--json")) == {"count": 0}
+
+
+def test_ten_refused_lines_are_listed(run: Run) -> None:
+    run("collections", "create", "refused")
+    lines = "".join(f'{{"id": {id}, "body": "x"}}\n' for id in range(13))
+    done = run("upsert", "refused", "-", "--json", stdin=lines, code=1)
+    *listed, last = done.stderr.splitlines()
+    assert [line.split(":")[1] for line in listed] == [f" line {n}" for n in range(1, 11)]
+    assert "and 3 more lines are refused" in last
+    assert len(read(done)["errors"]) == 13
+    for word in ("text: missing", "`vector`", "has `id`, `body`", '{"id": 1, "text": '):
+        assert word in listed[0]
+    run("upsert", "refused", "-", stdin=lines[: lines.index("\n")], code=1)
+    assert "1 hit in" not in run("search", "refused", "nothing").stdout
+    run("upsert", "refused", "-", stdin='{"id": 1, "text": "a band on tour"}')
+    assert "1 hit in" in run("search", "refused", "a band").stdout
+
+
 def test_an_upload_that_breaks_off_says_so(run: Run) -> None:
     done = run("upsert", "nowhere", "-", "--json", stdin='{"id": 1, "text": "x"}', code=1)
     assert "0 documents were acknowledged" in done.stderr
@@ -132,6 +172,40 @@ def test_models_are_shown(run: Run) -> None:
     assert read(run("models", "get", "splade-tiny", "--json")) == models[0]
     assert "splade-tiny" in run("models", "list").stdout
     assert "nothing" in run("models", "get", "nothing", code=1).stderr
+
+
+def test_both_command_lines_say_the_same_of_a_model(tmp_path: Path) -> None:
+    """The one of what is exported, the other of what is served."""
+    export(pull("splade-tiny"), tmp_path, name="sums", vectors=Vectors(FamilyChoice.SPLADE_SUM))
+    environment = {**os.environ, "COLUMNS": "60", "NO_COLOR": "1"}
+
+    def told(command: str, *words: str) -> str:
+        program = COMMAND.with_name(command)
+        done = subprocess.run(
+            [program, *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return " ".join(done.stdout.replace("│", " ").replace("┃", " ").split())
+
+    exported = told("sparsegate-server", "model", "list", "--repository", str(tmp_path))
+    models = {"repository": tmp_path, "names": []}
+    with GatewayProcess(models=models, inference={"backend": "onnx"}) as gateway:
+        environment |= {"SPARSEGATE_ADDRESS": gateway.address, "COLUMNS": "160"}
+        listed = told("sparsegate", "models", "list")
+        shown = told("sparsegate", "models", "get", "sums")
+    for word in ("splade-sum", "the documents' graph", "fp32", "max length"):
+        assert word in exported
+        assert word in listed
+        assert word in shown
+    for word in ("triton backend", "device", "fingerprint"):
+        assert word in exported
+        assert word in shown
+    assert "inference" in listed
+    assert "inference onnx" in shown
 
 
 def test_nobody_at_the_address(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_float32_needs_no_record(cli: Cli) -> None:
     assert cli.export("fp32").exit_code == 0
     assert cli.spec.verified is None
     assert load_specs(cli.repository, []) == [cli.spec]
-    assert "exact" in listed(cli)
+    assert "not yet" in listed(cli)
 
 
 def test_what_fails_is_not_exported(cli: Cli) -> None:
@@ -100,6 +101,31 @@ def test_what_fails_is_not_exported(cli: Cli) -> None:
     assert "speed 1.10 × fp32" in refusal
     assert "--force" in refusal
     assert list(cli.repository.iterdir()) == []
+
+
+def test_what_fails_when_it_is_verified_says_what_to_do(cli: Cli) -> None:
+    cli.limit("MIN_OVERLAP", 0.9)
+    assert cli.export("fp16").exit_code == 0
+    cli.limit("MIN_OVERLAP", 1.1)
+    refusal = message(cli("verify", "small", "--data", cli.text))
+    assert "overlap@10 1.0000, asked for ≥ 1.1" in refusal
+    assert f"model export {cli.pulled.folder} --name small" in refusal
+    assert "--precision fp16 --force` records this and serves it all the same" in refusal
+    assert "--precision fp32" in refusal
+
+
+def test_what_was_forced_fails_as_accepted(cli: Cli) -> None:
+    cli.limit("MIN_OVERLAP", 1.1)
+    assert cli.export("fp16", "--force").exit_code == 0
+    done = cli("verify", "small", "--data", cli.text)
+    # The limits are not kept, whoever has accepted that.
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert "small: failed, and accepted with --force: overlap@10 1.0000" in done.output
+    assert cli.spec.verified is not None
+    assert cli.spec.verified.forced
+    # What nobody has accepted is a plain failure.
+    cli.limit("MAX_NDCG_CHANGE", -1.0)
+    assert "'small' does not pass" in message(cli("verify", "small", "--data", cli.text))
 
 
 def test_what_fails_leaves_what_was_there(cli: Cli) -> None:
@@ -148,7 +174,7 @@ def test_nobody_serves_what_nobody_has_compared(cli: Cli) -> None:
     for names in ([], ["small"]):
         with pytest.raises(ModelSourceError, match="run `sparsegate-server model verify small`"):
             load_specs(cli.repository, names)
-    assert " no " in listed(cli)
+    assert "not yet, not served" in listed(cli)
     cli.limit("MIN_OVERLAP", 0.9)
     done = cli("verify", "small", "--data", cli.text)
     assert done.exit_code == 0, done.output
@@ -166,7 +192,29 @@ def test_verify_says_what_it_found(cli: Cli, tmp_path: Path) -> None:
     assert figures["passed"]
     assert figures["fingerprint"] == cli.spec.fingerprint
     assert figures["limits"] == {"not_finite": 0, "max_difference": 1e-4}
-    assert cli.spec.verified is None
+    record = cli.spec.verified
+    assert record is not None
+    assert record.reference == "NumPy, float64"
+    assert f"exact to {record.max_difference:.1g}" in listed(cli)
+
+
+def test_what_cannot_be_recorded(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a read-only disk."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    cli.limit("MIN_OVERLAP", 0.9)
+    for precision in ("fp32", "fp16"):
+        assert cli.export(precision).exit_code == 0
+        with monkeypatch.context() as changed:
+            changed.setattr("sparsegate_server.models.repository.record", refuse)
+            done = cli("verify", "small", "--data", cli.text)
+        if precision == "fp32":
+            assert done.exit_code == 0, done.output
+            assert "small: passed" in done.output
+        else:
+            assert "passed, but what was found cannot be recorded" in message(done)
 
 
 def test_a_graph_that_is_not_the_checkpoints_fails(cli: Cli, tmp_path: Path) -> None:
@@ -177,6 +225,7 @@ def test_a_graph_that_is_not_the_checkpoints_fails(cli: Cli, tmp_path: Path) -> 
     file = tmp_path / "figures.json"
     refusal = message(cli("verify", "small", "--data", cli.text, "--json", file))
     assert "greatest difference of a weight" in refusal
+    assert "export it again with `sparsegate-server model export" in refusal
     assert json.loads(file.read_text())["failed"] == ["max_difference"]
 
 
@@ -188,13 +237,20 @@ def test_a_checkpoint_that_has_changed_since(cli: Cli, tmp_path: Path) -> None:
     assert "cannot be read again" in message(cli("verify", "small"))
 
 
+@pytest.fixture
+def tiny(model_repository: Path, tmp_path: Path) -> Path:
+    """A repository of its own, as a model's description keeps what `verify` has found."""
+    shutil.copytree(model_repository / "splade-tiny", tmp_path / "own" / "splade-tiny")
+    return tmp_path / "own"
+
+
 def test_without_data_the_built_in_text_is_used(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, model_repository: Path
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tiny: Path
 ) -> None:
     """Of which a little is enough here."""
     text = docstrings.docstrings().sample(20, 5)
     monkeypatch.setattr("sparsegate_server.cli.verify.docstrings", lambda: text)
-    arguments = ["model", "verify", "splade-tiny", "--repository", str(model_repository)]
+    arguments = ["model", "verify", "splade-tiny", "--repository", str(tiny)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "docstrings of Python" in done.output
@@ -208,12 +264,12 @@ def test_errors_of_the_text_come_before_anything_is_written(cli: Cli, tmp_path: 
 
 
 def test_what_triton_answers_is_compared_too(
-    cli: Cli, server: TritonServer, monkeypatch: pytest.MonkeyPatch, model_repository: Path
+    cli: Cli, server: TritonServer, monkeypatch: pytest.MonkeyPatch, tiny: Path
 ) -> None:
     text = docstrings.docstrings().sample(20, 5)
     monkeypatch.setattr("sparsegate_server.cli.verify.docstrings", lambda: text)
     command = ["model", "verify", "splade-tiny", "--triton", server.url]
-    done = CliRunner().invoke(app, [*command, "--repository", str(model_repository)])
+    done = CliRunner().invoke(app, [*command, "--repository", str(tiny)])
     assert done.exit_code == 0, done.output
     assert "triton: python, cpu" in done.output
     assert "splade-tiny: passed" in done.output

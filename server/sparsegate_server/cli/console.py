@@ -7,12 +7,17 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.status import Status
+from rich.table import Table
 
 from sparsegate_server.errors import SparsegateError
 
 out = Console()
 err = Console(stderr=True)
+
+_UNLIMITED = 100_000
+"""Columns, more than any table has."""
 
 
 class Steps:
@@ -33,6 +38,27 @@ class Steps:
             yield
         finally:
             self._status.start()
+
+
+def show(*tables: Table, console: Console = out) -> None:
+    """Prints tables and cuts nothing off: a terminal folds what is too wide for it, and elsewhere
+    each row is one line, for grep and the like."""
+    for table in tables:
+        for column in table.columns:
+            column.overflow = "fold"
+        if not console.is_terminal:
+            table.width = _natural_width(table, console)
+        console.print(table, crop=False)
+
+
+def fits(table: Table) -> bool:
+    """Whether `show` need not fold a table's cells."""
+    return not out.is_terminal or _natural_width(table, out) <= out.width
+
+
+def _natural_width(table: Table, console: Console) -> int:
+    unlimited = console.options.update(max_width=_UNLIMITED)
+    return Measurement.get(console, unlimited, table).maximum
 
 
 @contextmanager

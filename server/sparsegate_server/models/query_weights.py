@@ -63,7 +63,10 @@ def _from_module(folder: Path, vocabulary: Vocabulary, size: int) -> Tensor:
     if found is None or found.ndim != 1:
         raise ModelSourceError(f"{folder} has no row of numbers called {_STATIC_TENSOR!r}")
     if has_tokenizer(folder) and read_vocabulary(folder).tokens != vocabulary.tokens:
-        raise ModelSourceError(f"{folder} weighs the tokens of another vocabulary than the model's")
+        raise ModelSourceError(
+            f"{folder} weighs the tokens of another vocabulary than the model's: take both from "
+            "one checkpoint"
+        )
     if np.any(found[size:]):
         raise ModelSourceError(f"{folder} weighs {len(found)} tokens, the model has {size}")
     weights = np.zeros(size, np.float32)
@@ -80,7 +83,8 @@ def _by_token(
         strange = next(token for token in weights if token not in vocabulary.tokens)
         raise ModelSourceError(
             f"{file} weighs the tokens of another vocabulary: the model's has {len(known)} of its "
-            f"{len(weights)}, and not {strange!r}"
+            f"{len(weights)}, and not {strange!r}. Put the file of this tokenizer there; or "
+            "take it away, and with --family splade-doc each token weighs 1"
         )
     result = np.zeros(size, np.float32)
     result[list(known.keys())] = list(known.values())

@@ -3,6 +3,8 @@
 <name>/config.pbtxt        what Triton serves               committed
 <name>/sparsegate.json     the ModelSpec                    committed
 <name>/1/model.py          runs the graph in Triton         committed, for python and torch
+<name>/1/fused_head.py     what it uses on a GPU,       committed, for torch
+<name>/1/recorded_graphs.py                             committed, for torch
 <name>/1/model.onnx        the graph and its weights        exported here
 <name>/1/model.safetensors the weights once more            exported here, for torch
 <name>/tokenizer.json      for the gateway                  exported here
@@ -13,11 +15,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +44,15 @@ from sparsegate_server.models.spec import (
     Output,
     TritonBackend,
 )
+from sparsegate_server.models.survey import (
+    GRAPH_FILE,
+    TORCH_FILE,
+    is_exported,
+    missing_files,
+    served_files,
+    survey,
+    whole,
+)
 from sparsegate_server.models.torch_weights import torch_weights
 from sparsegate_server.models.triton_config import (
     FINGERPRINT_PARAMETER,
@@ -49,33 +61,53 @@ from sparsegate_server.models.triton_config import (
     config_of,
     write_config,
 )
-from sparsegate_server.models.verification import Verification
+from sparsegate_server.models.verification import Verification, objection
 
-__all__ = ["FINGERPRINT_PARAMETER", "MAX_BATCH_SIZE", "Execution", "Vectors", "export_command"]
+__all__ = [
+    "FINGERPRINT_PARAMETER",
+    "GRAPH_FILE",
+    "MAX_BATCH_SIZE",
+    "TORCH_FILE",
+    "Execution",
+    "Vectors",
+    "export_command",
+    "is_exported",
+    "missing_files",
+    "served_files",
+]
+
+logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.pbtxt"
-GRAPH_FILE = "1/model.onnx"
 SERVER_FILE = "1/model.py"
-TORCH_FILE = "1/model.safetensors"
+FUSED_HEAD_FILE = "1/fused_head.py"
+RECORDED_GRAPHS_FILE = "1/recorded_graphs.py"
 
 Gate = Callable[[Path, ModelSpec, Originals], Verification]
 """Judges a model that lies in a repository, by the checkpoints that it was made of. Raises
 ModelSourceError where it must not be exported."""
 
-_SERVER_SOURCES: dict[TritonBackend, Path] = {
-    "python": Path(__file__).with_name("triton_model.py"),
-    "torch": Path(__file__).with_name("torch_executor.py"),
+_SERVER_SOURCES: dict[TritonBackend, dict[str, str]] = {
+    "python": {SERVER_FILE: "triton_model.py"},
+    "torch": {
+        SERVER_FILE: "torch_executor.py",
+        FUSED_HEAD_FILE: "fused_head.py",
+        RECORDED_GRAPHS_FILE: "recorded_graphs.py",
+    },
 }
+"""What Triton's python backend runs, as it is there and here."""
+_SERVER_FILES = (FUSED_HEAD_FILE, RECORDED_GRAPHS_FILE, SERVER_FILE)
 _MODEL_FILES = (
     CONFIG_FILE,
     GRAPH_FILE,
     TORCH_FILE,
-    SERVER_FILE,
+    *_SERVER_FILES,
     TOKENIZER_FILE,
     QUERY_TABLE_FILE,
     SPEC_FILE,
 )
 """All that a folder can have, its description last."""
+_OTHER_REPOSITORY = "name another repository with --repository (models.repository in the settings)"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -118,6 +150,9 @@ def export(
     originals = Originals.load(pulled, vectors.queries, own_queries=own_queries)
     documents = originals.documents.checkpoint
     queries = originals.queries.checkpoint if originals.queries else None
+    for original in filter(None, (originals.documents, originals.queries)):
+        if warning := original.checkpoint.warning:
+            report(f"WARNING: {original.folder}: {warning}")
     recipe = recipe_of(
         documents,
         family=vectors.family,
@@ -232,10 +267,12 @@ def _write_served(folder: Path, spec: ModelSpec, checkpoint: Checkpoint) -> None
         _write(folder / TORCH_FILE, torch_weights(checkpoint, spec))
     else:
         (folder / TORCH_FILE).unlink(missing_ok=True)
-    if spec.backend in _SERVER_SOURCES:
-        _write(folder / SERVER_FILE, _SERVER_SOURCES[spec.backend].read_bytes())
-    else:
-        (folder / SERVER_FILE).unlink(missing_ok=True)
+    sources = _SERVER_SOURCES.get(spec.backend, {})
+    for file in _SERVER_FILES:
+        if file in sources:
+            _write(folder / file, Path(__file__).with_name(sources[file]).read_bytes())
+        else:
+            (folder / file).unlink(missing_ok=True)
     _write(folder / CONFIG_FILE, write_config(config).encode())
 
 
@@ -265,87 +302,87 @@ def _tensor_of(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(value.name, dtypes[kind.elem_type], dims)
 
 
-def is_exported(folder: Path) -> bool:
-    """Whether the folder has its graph and tokenizer, and not only what is committed."""
-    return all((folder / file).is_file() for file in (SPEC_FILE, GRAPH_FILE, TOKENIZER_FILE))
-
-
-def served_files(folder: Path, spec: ModelSpec) -> list[Path]:
-    """Files without which a model cannot be served, besides its description."""
-    graphs = (GRAPH_FILE, TORCH_FILE) if spec.backend == "torch" else (GRAPH_FILE,)
-    files = [folder / TOKENIZER_FILE]
-    files += [folder.with_name(name) / graph for name in spec.served_names for graph in graphs]
-    if spec.identity.idf_sha256:
-        files.append(folder / QUERY_TABLE_FILE)
-    return files
-
-
-def missing_files(folder: Path, spec: ModelSpec) -> list[Path]:
-    """Those of a model's files that are not there."""
-    return [file for file in served_files(folder, spec) if not file.is_file()]
-
-
 def exported(repository: Path) -> list[ModelSpec]:
-    """The models of a repository that can be served, by name; a query graph is not one of them.
-
-    Raises:
-        ModelSourceError: a folder's description does not hold together.
-    """
-    if not repository.is_dir():
-        return []
-    specs = [
-        (folder, ModelSpec.load(folder))
-        for folder in sorted(repository.iterdir())
-        if is_exported(folder)
-    ]
-    return [spec for folder, spec in specs if not missing_files(folder, spec)]
+    """The models of a repository whose files are all there, by name."""
+    return list(survey(repository).specs)
 
 
 def load_specs(repository: Path, names: list[str]) -> list[ModelSpec]:
-    """The named models, or all that are exported when no name is given, for serving.
+    """The named models, or all that can be served when no name is given.
+
+    What was exported and cannot be served is left out where nobody has named it, and a warning in
+    the log says which model and why.
 
     Raises:
         ModelNotFound: a named model has no folder.
-        ModelSourceError: a model is not exported, its description does not hold together, or it is
-            not float32 and nobody has compared it with its checkpoint.
+        ModelSourceError: a named model is not exported, its description does not hold together, or
+            nobody has compared it with its checkpoint and it needs that; or none is left.
     """
-    specs = [load_spec(repository, name) for name in names] if names else exported(repository)
+    repository = repository.absolute()
+    if names:
+        specs = [load_spec(repository, name) for name in names]
+        for spec in specs:
+            _check_verified(spec)
+        return specs
+    return _servable(repository)
+
+
+def _servable(repository: Path) -> list[ModelSpec]:
+    found = survey(repository)
+    specs: list[ModelSpec] = []
+    unserved = dict(found.broken)
+    for spec in found.specs:
+        try:
+            _check_verified(spec)
+            specs.append(spec)
+        except ModelSourceError as error:
+            unserved[spec.name] = error
     if not specs:
-        raise ModelSourceError(
-            f"{repository} has no exported model: run `sparsegate-server model export NAME`"
-        )
-    for spec in specs:
-        _check_verified(spec)
+        raise ModelSourceError(_none_left(repository, unserved))
+    for name, reason in sorted(unserved.items()):
+        # All of it is in the message: not every command has a log that shows the fields.
+        logger.warning("model %s is NOT served: %s", name, reason.message, extra={"model": name})
     return specs
 
 
+def _none_left(repository: Path, unserved: Mapping[str, ModelSourceError]) -> str:
+    if unserved:
+        reasons = "; ".join(f"{name}: {error.message}" for name, error in sorted(unserved.items()))
+        return f"no model in {repository} can be served. {reasons}"
+    if not repository.is_dir():
+        return f"there is no model repository {repository}: {_OTHER_REPOSITORY}"
+    return (
+        f"{repository} has no exported model: run `sparsegate-server model export SOURCE`, or "
+        f"{_OTHER_REPOSITORY}"
+    )
+
+
 def _check_verified(spec: ModelSpec) -> None:
-    """Vectors of one fingerprint are mixed in collections, whatever precision they came from."""
-    if spec.precision != "fp32" and spec.verified is None:
-        raise ModelSourceError(
-            f"{spec.name!r} is {spec.precision}, and it is not known how far its vectors are from "
-            f"those of fp32: run `sparsegate-server model verify {spec.name}`, which records it, "
-            "or remove its folder"
-        )
+    if why := objection(spec.name, spec.precision, spec.backend, spec.device, spec.verified):
+        raise ModelSourceError(why)
 
 
 def load_spec(repository: Path, name: str) -> ModelSpec:
     """One exported model, verified or not. Raises as `load_specs` does."""
+    repository = repository.absolute()
     folder = repository / name
     if not folder.is_dir():
-        raise ModelNotFound(
-            f"{repository} has no model {name!r}: see `sparsegate-server model list`",
-            metadata={"model": name},
-        )
+        raise ModelNotFound(_not_there(repository, name), metadata={"model": name})
     if name.endswith(QUERY_SUFFIX):
         raise ModelSourceError(
             f"{folder} is the query graph of {name.removesuffix(QUERY_SUFFIX)!r}: name that model"
         )
-    spec = ModelSpec.load(folder)
-    missing = missing_files(folder, spec)
-    if missing:
-        raise ModelSourceError(f"{missing[0]} is missing: run `{export_command(spec)}`")
-    return spec
+    return whole(folder)
+
+
+def _not_there(repository: Path, name: str) -> str:
+    if not repository.is_dir():
+        return f"there is no model repository {repository}, and no {name!r}: {_OTHER_REPOSITORY}"
+    known = ", ".join(spec.name for spec in exported(repository)) or "none that is exported"
+    return (
+        f"{repository} has no model {name!r}; it has {known}, as `sparsegate-server model list` "
+        f"shows: export it, or {_OTHER_REPOSITORY}"
+    )
 
 
 def _write(file: Path, content: bytes) -> None:

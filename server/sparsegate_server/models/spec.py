@@ -161,7 +161,8 @@ class ModelSpec:
         source: where the checkpoint came from.
         query_source: where the queries' checkpoint came from, if they have one of their own.
         parameters: number of weights.
-        verified: what the parity gate found; None where it has not passed it. float32 needs none.
+        verified: what the parity gate found; None where it has not passed it. float32 is served
+            without it.
     """
 
     name: str
@@ -218,8 +219,12 @@ class ModelSpec:
         return json.dumps(raw, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> ModelSpec:
-        """Raises ModelSourceError when a field is missing, unknown or altered by hand."""
+    def from_json(cls, text: str, where: str = SPEC_FILE) -> ModelSpec:
+        """Raises ModelSourceError when a field is missing, unknown or altered by hand.
+
+        Args:
+            where: what the text is called in errors.
+        """
         try:
             raw: dict[str, Any] = json.loads(text)
             stated = raw.pop("fingerprint")
@@ -230,11 +235,11 @@ class ModelSpec:
             spec = cls(**{**known, "identity": identity, "verified": verified})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelSourceError(
-                f"{SPEC_FILE} is not a model description ({error}): export the model again"
+                f"{where} is not a model description ({error}): export the model again"
             ) from error
         if spec.fingerprint != stated:
             raise ModelSourceError(
-                f"{SPEC_FILE} states fingerprint {stated} but describes {spec.fingerprint}: "
+                f"{where} states fingerprint {stated} but describes {spec.fingerprint}: "
                 "export the model again"
             )
         return spec
@@ -246,9 +251,10 @@ class ModelSpec:
         Raises:
             ModelSourceError: no description there, or one that does not hold together.
         """
+        file = (folder / SPEC_FILE).absolute()
         try:
-            return cls.from_json((folder / SPEC_FILE).read_text())
+            return cls.from_json(file.read_text(), str(file))
         except FileNotFoundError as error:
             raise ModelSourceError(
-                f"{folder} has no {SPEC_FILE}: write it with `sparsegate-server model export`"
+                f"{file.parent} has no {SPEC_FILE}: write it with `sparsegate-server model export`"
             ) from error

@@ -4,7 +4,8 @@ The weights are in `model.safetensors` beside this file, with all that there is 
 model. This file is the same for every model and needs only torch and numpy.
 
 The logits of a batch are never in memory at once: a block of 4096 terms is pooled before the next
-is made. For 32 texts of 128 tokens in half precision, a block takes 34 MB and all logits 250 MB.
+is made. For 32 texts of 128 tokens in half precision, a block takes 34 MB and all logits 250 MB. On
+a GPU, the kernel of `fused_head` pools in half precision and writes none at all.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +35,8 @@ _MASKED = {torch.float32: -1e9, torch.float16: -1e4}
 _BLOCK = 4096
 """Terms that are scored at a time. All at once took twice as long on a processor, where 1024 at a
 time saved another tenth; a GPU would be short of work with those."""
-_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-_WARM_UPS = 3
+_ROUNDED = 0.01
+"""Of the greatest logit: how far apart two ways of multiplying halves may be."""
 
 
 class TritonPythonModel:
@@ -42,7 +44,8 @@ class TritonPythonModel:
         """Loads `model.safetensors` from beside this file.
 
         Parameters of config.pbtxt: `intra_op_threads`, on a processor, is how many threads one
-        batch may use; `cuda_graphs`, on a GPU, is 1 to record and replay a graph for every length.
+        batch may use; `cuda_graphs`, on a GPU, is 1 to record and replay a graph for every length,
+        and `fused_head` 0 to score in blocks even where one kernel could.
         """
         parameters = json.loads(args["model_config"])["parameters"]
         on_gpu = args["model_instance_kind"] == "GPU"
@@ -54,6 +57,8 @@ class TritonPythonModel:
         file = Path(args["model_repository"]) / args["model_version"] / WEIGHTS_FILE
         tensors, facts = read_weights(file)
         self.encoder = SparseEncoder(tensors, facts, device)
+        if on_gpu and string_of(parameters, "fused_head", "1") == "1":
+            fuse_head(self.encoder)
         if on_gpu and string_of(parameters, "cuda_graphs", "0") == "1":
             self.encoder.record_graphs()
 
@@ -99,6 +104,22 @@ def response(named: dict[str, Any]) -> Any:
 
 def failure(error: Exception) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
+
+
+def fuse_head(encoder: SparseEncoder) -> None:
+    """Has a kernel pool, or says in the log of Triton's server why blocks do."""
+    if not encoder.is_fusible:
+        pb_utils.Logger.log_info("terms are scored in blocks: the fused head is for maxima in fp16")
+        return
+    try:
+        encoder.fuse_head()
+    except Exception as error:
+        pb_utils.Logger.log_warn(f"terms are scored in blocks, without a fused head: {error!r}")
+
+
+def sibling(name: str) -> Any:
+    """A module beside this one, in Triton too, where the package is the version's folder."""
+    return import_module(f".{name}", __package__)
 
 
 def string_of(parameters: dict[str, Any], name: str, default: str) -> str:
@@ -155,6 +176,21 @@ def read_weights(file: Path) -> tuple[dict[str, Any], Facts]:
     return tensors, facts
 
 
+class Scored(NamedTuple):
+    """What a term's weight is made of.
+
+    Attributes:
+        h: hidden states, [batch, length, hidden].
+        scores: every term's, float32 [batch, vocabulary].
+        positions: of the tokens that caused them, int32 [batch, vocabulary]; None where they have
+            yet to be found in the hidden states, or are not wanted.
+    """
+
+    h: Any
+    scores: Any
+    positions: Any | None = None
+
+
 class SparseEncoder:
     """BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805) with SPLADE's pooling.
 
@@ -173,7 +209,8 @@ class SparseEncoder:
         self.decoder = self.weights.get(_DECODER, self.words)
         self.blocks = self.decoder.split(_BLOCK)
         self.bias = self.weights[_BIAS].float()
-        self.scored: Callable[[Any, Any], tuple[Any, Any]] = self.score
+        self.head: Callable[[Any, Any], tuple[Any, Any | None]] | None = None
+        self.scored: Callable[[Any, Any], Scored] = self.score
 
     def _places(self) -> Any:
         """Every token is of segment 0, so that its embedding is one more constant of a position."""
@@ -227,16 +264,17 @@ class SparseEncoder:
             case "logits":
                 return ((self.encode(ids, mask) @ self.decoder.T).float() + self.bias,)
             case "pooled":
-                return self.pooled(*self.scored(ids, mask), mask == 0)
+                return self.pooled(self.scored(ids, mask), mask == 0)
             case _:
-                return self.terms(*self.scored(ids, mask), mask == 0)
+                return self.terms(self.scored(ids, mask), mask == 0)
 
-    def score(self, ids: Any, mask: Any) -> tuple[Any, Any]:
-        """Hidden states, and every term's score, float32 [batch, vocabulary]."""
+    def score(self, ids: Any, mask: Any) -> Scored:
         h = self.encode(ids, mask)
+        if self.head is not None:
+            return Scored(h, *self.head(h, mask))
         # Padding takes the state of [CLS], a real token, and so never changes a maximum.
         h = torch.where(mask.bool()[:, :, None], h, h[:, :1])
-        return h, self.sums(h, mask) if self.facts.pooling == "sum" else self.greatest(h)
+        return Scored(h, self.sums(h, mask) if self.facts.pooling == "sum" else self.greatest(h))
 
     def encode(self, ids: Any, mask: Any) -> Any:
         """The states behind the transform of the masked-language-model head."""
@@ -295,17 +333,21 @@ class SparseEncoder:
         weights = scores if self.facts.pooling == "sum" else self.activate(scores)
         return torch.where(kept, weights, 0.0)
 
-    def pooled(self, h: Any, scores: Any, padding: Any) -> tuple[Any, ...]:
+    def pooled(self, scored: Scored, padding: Any) -> tuple[Any, ...]:
         """Every term's weight, [batch, vocabulary]."""
+        h, scores, positions = scored
         kept = scores > self.facts.floor
         weights = self.weigh(scores, kept)
         if not self.facts.positions:
             return (weights,)
-        blocks = [first_greatest(h @ rows.T, padding[:, :, None], 1) for rows in self.blocks]
-        return weights, torch.where(kept, torch.cat(blocks, dim=1), 0)
+        if positions is None:
+            blocks = [first_greatest(h @ rows.T, padding[:, :, None], 1) for rows in self.blocks]
+            positions = torch.cat(blocks, dim=1)
+        return weights, torch.where(kept, positions, 0)
 
-    def terms(self, h: Any, scores: Any, padding: Any) -> tuple[Any, ...]:
+    def terms(self, scored: Scored, padding: Any) -> tuple[Any, ...]:
         """The greatest terms of each row, [batch, k]. Nothing is cut: k is the fullest's count."""
+        h, scores, positions = scored
         fullest = int((scores > self.facts.floor).sum(dim=1).max())
         k = min(max(fullest, 1), self.facts.most_terms)
         top, terms = scores.topk(k, dim=1)
@@ -313,68 +355,55 @@ class SparseEncoder:
         values = self.weigh(top, kept)
         if not self.facts.positions:
             return terms, values
-        # A few hundred terms are multiplied again, which costs a hundredth of all.
-        logits = self.decoder[terms] @ h.transpose(1, 2)
-        positions = first_greatest(logits, padding[:, None, :], 2)
+        if positions is None:
+            # A few hundred terms are multiplied again, which costs a hundredth of all.
+            logits = self.decoder[terms] @ h.transpose(1, 2)
+            positions = first_greatest(logits, padding[:, None, :], 2)
+        else:
+            positions = positions.gather(1, terms)
         return terms, values, torch.where(kept, positions, 0)
+
+    @property
+    def is_fusible(self) -> bool:
+        """Whether `fused_head` is for such a model. It keeps maxima, and in float32 a GPU's tensor
+        cores, which it is written for, would round."""
+        facts = self.facts
+        return (self.dtype, facts.pooling) == (torch.float16, "max") and facts.output != "logits"
+
+    def fuse_head(self) -> None:
+        """Pools by one kernel from now on, if it agrees with `greatest` at every length.
+
+        Raises:
+            RuntimeError: it does not.
+            Exception: there is no OpenAI Triton, or its compiler fails.
+        """
+        lengths, positions = self.facts.lengths, self.facts.positions
+        make = sibling("fused_head").fused_head
+        with torch.inference_mode():
+            head = make(self.decoder, self.bias, lengths, positions=positions)
+            for length in lengths:
+                self._compare(head, length)
+        self.head = head
+
+    def _compare(self, head: Callable[[Any, Any], tuple[Any, Any | None]], length: int) -> None:
+        ids = torch.arange(length, dtype=torch.int32, device=self.device)[None] % len(self.words)
+        mask = torch.ones_like(ids)
+        mask[:, length // 2 + 1 :] = 0
+        expected = self.score(ids, mask).scores
+        found, _ = head(self.encode(ids, mask), mask)
+        off = float((found - expected).abs().max())
+        if not off <= _ROUNDED * float((expected - self.bias).abs().max()):
+            raise RuntimeError(f"scores of {length} tokens are off by {off}")
 
     def record_graphs(self) -> None:
         """Records the part before the choice of terms, whose number is not known beforehand."""
         if self.facts.output == "logits":
             return
         with torch.inference_mode():
-            self.scored = RecordedGraphs(self.score, self.facts.lengths, self.device)
+            graphs = sibling("recorded_graphs").RecordedGraphs
+            self.scored = graphs(self.score, self.facts.lengths, self.device)
 
 
 def first_greatest(logits: Any, padding: Any, dim: int) -> Any:
     """The token whose logit is greatest; padding has the logits of [CLS] and is never taken."""
     return logits.masked_fill(padding, float("-inf")).argmax(dim=dim)
-
-
-class RecordedGraphs:
-    """A CUDA graph for each number of texts and length: one launch instead of hundreds.
-
-    A batch runs in the graph of the next number of texts; rows beyond it hold an earlier batch, or
-    nothing, and are cut off. All graphs share one pool of memory: they run one after another, and
-    the outputs are consumed before the next batch is begun.
-
-    https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
-    """
-
-    def __init__(
-        self, score: Callable[[Any, Any], tuple[Any, Any]], lengths: list[int], device: str
-    ) -> None:
-        self.score = score
-        self.pool = torch.cuda.graph_pool_handle()
-        with torch.cuda.device(device):
-            # The largest first, so that the others find room in its memory.
-            self.graphs = {
-                (size, length): self._record(size, length, device)
-                for length in sorted(lengths, reverse=True)
-                for size in reversed(_BATCH_SIZES)
-            }
-
-    def _record(self, size: int, length: int, device: str) -> tuple[Any, Any, Any, Any]:
-        ids, mask = (torch.ones(size, length, dtype=torch.int32, device=device) for _ in INPUTS)
-        # What is done only once, such as choosing an algorithm, must not be recorded.
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UPS):
-                self.score(ids, mask)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
-            outputs = self.score(ids, mask)
-        return graph, ids, mask, outputs
-
-    def __call__(self, ids: Any, mask: Any) -> tuple[Any, Any]:
-        batch, length = ids.shape
-        size = next((size for size in _BATCH_SIZES if size >= batch), 0)
-        if (size, length) not in self.graphs:
-            return self.score(ids, mask)
-        graph, own_ids, own_mask, (h, scores) = self.graphs[size, length]
-        own_ids[:batch].copy_(ids)
-        own_mask[:batch].copy_(mask)
-        graph.replay()
-        return h[:batch], scores[:batch]

@@ -19,6 +19,11 @@ from sparsegate_server.models.pickled import PickledTensor, Storage, read_pickle
 
 Bytes = bytes | bytearray | memoryview
 
+FETCH_AGAIN = (
+    "A download that broke off leaves such a file, and so does git without its LFS files: compare "
+    "its size with the source's, and fetch it again"
+)
+"""What to do about a file of weights that ends too early."""
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -75,7 +80,9 @@ def _read_zip(file: Path) -> dict[str, NDArray[Any]]:
             tensors = _tensors_of(read_pickle(stream, str(file)), file)
             return _resolve(tensors, lambda s: archive.read(f"{root}data/{s.key}"), file)
     except _ZIP_ERRORS as error:
-        raise ModelSourceError(f"{file} is no whole PyTorch checkpoint: {error}") from error
+        raise ModelSourceError(
+            f"{file} is no whole PyTorch checkpoint: {error}. {FETCH_AGAIN}"
+        ) from error
 
 
 def _is_root(name: str) -> bool:
@@ -117,7 +124,9 @@ def _read_legacy(stream: io.BytesIO, file: Path) -> dict[str, NDArray[Any]]:
             )
         header = stream.read(8)
         if len(header) != 8:
-            raise ModelSourceError(f"{file} is truncated: storage {key!r} is missing")
+            raise ModelSourceError(
+                f"{file} is truncated: storage {key!r} is missing. {FETCH_AGAIN}"
+            )
         (size,) = struct.unpack("<q", header)
         # A lying size gets what there is, and is found out when the tensor is made.
         storages[key] = stream.read(min(max(0, size) * widths[key], file.stat().st_size))
@@ -156,7 +165,9 @@ def _resolve(
                 stored += storages[key].nbytes
             resolved[name] = _view(tensor, storages[key])
         except (ValueError, KeyError) as error:
-            raise ModelSourceError(f"{file}: tensor {name!r} cannot be read: {error}") from error
+            raise ModelSourceError(
+                f"{file}: tensor {name!r} cannot be read: {error}. {FETCH_AGAIN}"
+            ) from error
     return resolved
 
 

@@ -142,7 +142,7 @@ def _parameters(spec: ModelSpec) -> tuple[tuple[str, str], ...]:
     """What the backend, or our code in the python backend, is told."""
     match spec.backend, spec.device:
         case "torch", "gpu":
-            return (("cuda_graphs", "0"),)
+            return (("cuda_graphs", "0"), ("fused_head", "1"))
         case _, "gpu":
             return ()
         case "python" | "torch", _:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, deserialize
 
 from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.models.jsonfile import read_object
-from sparsegate_server.models.torch_files import read_torch_file, widened
+from sparsegate_server.models.torch_files import FETCH_AGAIN, read_torch_file, widened
 
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -62,7 +62,10 @@ def _read_shards(index: Path) -> dict[str, NDArray[Any]]:
     for name in sorted(set(places.values())):
         shard = index.parent / name
         if name != Path(name).name or not shard.is_file():
-            raise ModelSourceError(f"{index} names the file {name!r}, which is not beside it")
+            raise ModelSourceError(
+                f"{index} names the file {name!r}, which is not beside it: put all files of the "
+                "checkpoint into one folder"
+            )
         tensors |= {k: v for k, v in _read_file(shard).items() if places.get(k) == name}
     return tensors
 
@@ -77,4 +80,6 @@ def _read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
             if raw["dtype"] in _DTYPES
         }
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise ModelSourceError(f"{file} is no safetensors file: {error}") from error
+        raise ModelSourceError(
+            f"{file} is no safetensors file, or not a whole one: {error}. {FETCH_AGAIN}"
+        ) from error

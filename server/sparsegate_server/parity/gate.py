@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sparsegate_server.errors import ModelSourceError
-from sparsegate_server.models.spec import Precision
+from sparsegate_server.models.execution import export_command
+from sparsegate_server.models.spec import ModelSpec, Precision
 from sparsegate_server.models.verification import Verification
 
 MAX_DIFFERENCE = 1e-4
@@ -148,6 +149,23 @@ def reasons(failures: Sequence[Check]) -> str:
     return "; ".join(f"{each.label} {each.value}, asked for {each.limit}" for each in failures)
 
 
+def refusal(spec: ModelSpec, failures: Sequence[Check]) -> str:
+    """What is wrong with a model that lies in a repository, and what to do about it."""
+    told = f"{spec.name!r} does not pass: {reasons(failures)}. "
+    command = export_command(spec)
+    forced = command if "--force" in command.split() else f"{command} --force"
+    if spec.precision == "fp32":
+        return (
+            f"{told}Its graph is not what its checkpoint makes: export it again with `{command}`. "
+            "If it still fails, what runs it calculates otherwise: compare without --triton"
+        )
+    served = "Until then it is served as it was recorded" if spec.verified else "It is not served"
+    return (
+        f"{told}{served}. `{forced}` records this and serves it all the same; with --precision "
+        "fp32 instead, it is exact"
+    )
+
+
 def record(found: Findings) -> Verification:
     """What the model's description keeps."""
     return Verification(
@@ -176,7 +194,7 @@ def admit(name: str, found: Findings, *, force: bool) -> Verification:
     if failures and not force:
         raise ModelSourceError(
             f"{name!r} is not exported: {reasons(failures)}. Export it as fp32, try text of your "
-            "own with --data, or take it as it is with --force"
+            "own with --data, or take it as it is with --force, which records this and serves it"
         )
     return record(found)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sparsegate_server.errors import InferenceUnavailable
 from sparsegate_server.inference.base import InferenceBackend, TokenBatch
-from sparsegate_server.models.spec import ModelSpec
+from sparsegate_server.models.spec import QUERY_SUFFIX, ModelSpec
 from sparsegate_server.parity.vectors import Outputs, Run
 
 T = TypeVar("T")
@@ -19,8 +19,11 @@ T = TypeVar("T")
 class ServedGraphs:
     """Calls of an `InferenceBackend` from any thread; `connect` makes them."""
 
-    def __init__(self, backend: InferenceBackend, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, backend: InferenceBackend, loop: asyncio.AbstractEventLoop, address: str = ""
+    ) -> None:
         self.name = backend.name
+        self._address = address
         self._backend = backend
         self._loop = loop
 
@@ -32,8 +35,11 @@ class ServedGraphs:
         """
         if not _wait(self._loop, self._backend.ready(spec)):
             raise InferenceUnavailable(
-                f"the inference server is not there or does not serve {spec.name!r}: start it with "
-                "this model repository and this model"
+                f"no inference server answers at {self._address}, or it does not serve "
+                f"{spec.name!r} as it was exported here. The port is that of gRPC (Triton's is "
+                "8001, not 8000), and the server must have this model repository: "
+                f"`sparsegate-server triton --model {spec.name.removesuffix(QUERY_SUFFIX)}` starts "
+                "one here"
             )
 
         def run(batch: TokenBatch) -> Outputs:
@@ -43,15 +49,19 @@ class ServedGraphs:
 
 
 @contextmanager
-def connect(make: Callable[[], InferenceBackend]) -> Iterator[ServedGraphs]:
-    """Runs an event loop in a thread of its own, with the backend that `make` makes in it."""
+def connect(make: Callable[[], InferenceBackend], address: str = "") -> Iterator[ServedGraphs]:
+    """Runs an event loop in a thread of its own, with the backend that `make` makes in it.
+
+    Args:
+        address: where its server is, for errors.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="parity", daemon=True)
     thread.start()
     try:
         backend = _wait(loop, _in_loop(make))
         try:
-            yield ServedGraphs(backend, loop)
+            yield ServedGraphs(backend, loop, address)
         finally:
             _wait(loop, backend.close())
     finally:

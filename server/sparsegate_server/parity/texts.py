@@ -64,41 +64,68 @@ def spread(count: int, wanted: int) -> list[int]:
     return [at * count // wanted for at in range(wanted)]
 
 
-def read_beir(folder: Path) -> TextSet:
-    """A folder as BEIR lays it out: corpus.jsonl, queries.jsonl and qrels/test.tsv.
+@dataclass(frozen=True, slots=True)
+class Beir:
+    """A folder as BEIR lays it out, whole.
 
-    A document's text is its title, a space, and its text. Queries without a relevant document are
-    left out.
+    Attributes:
+        name: of the folder.
+        documents: title, a space, and text of each, in the order of the corpus; some may be blank.
+        questions: by the collection's own ids, judged or not.
+        judged: for each question that has a relevant document, the grade of each of them by its
+            position in the corpus.
+    """
+
+    name: str
+    documents: tuple[str, ...]
+    questions: Mapping[str, str]
+    judged: Mapping[str, Mapping[int, float]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Beir:
+        """Args:
+        folder: with corpus.jsonl, queries.jsonl and qrels/test.tsv.
+
+        Raises:
+            ModelSourceError: a file is missing or not understood.
+        """
+        documents = dict(_texts(folder / "corpus.jsonl"))
+        questions = {id: text.strip() for id, text in _texts(folder / "queries.jsonl")}
+        place = {id: at for at, id in enumerate(documents)}
+        judged: dict[str, dict[int, float]] = {}
+        for question, document, grade in _judgements(folder / "qrels" / "test.tsv"):
+            if question in questions and document in place and grade > 0:
+                judged.setdefault(question, {})[place[document]] = grade
+        return cls(folder.absolute().name, tuple(documents.values()), questions, judged)
+
+
+def read_beir(folder: Path) -> TextSet:
+    """What a BEIR folder judges; questions without a relevant document are left out.
 
     Raises:
-        ModelSourceError: a file is missing or not understood, or no query is left.
+        ModelSourceError: a file is missing or not understood, or no question is left.
     """
-    documents = dict(_texts(folder / "corpus.jsonl"))
-    queries = dict(_texts(folder / "queries.jsonl"))
-    place = {id: at for at, id in enumerate(documents)}
-    relevant: dict[str, dict[int, float]] = {}
-    for query, document, grade in _judgements(folder / "qrels" / "test.tsv"):
-        if query in queries and document in place and grade > 0:
-            relevant.setdefault(query, {})[place[document]] = grade
-    if not relevant:
+    whole = Beir.read(folder)
+    if not whole.judged:
         raise ModelSourceError(
             f"{folder} judges no document for any of its queries: qrels/test.tsv must name ids of "
             "corpus.jsonl and queries.jsonl"
         )
     return TextSet(
-        folder.resolve().name,
-        tuple(documents.values()),
-        tuple(queries[id] for id in relevant),
-        tuple(relevant.values()),
+        whole.name,
+        tuple(text.strip() for text in whole.documents),
+        tuple(whole.questions[id] for id in whole.judged),
+        tuple(whole.judged.values()),
     )
 
 
 def _texts(file: Path) -> Iterator[tuple[str, str]]:
+    """The id of each, and its title, a space, and its text."""
     for number, line in _lines(file):
         try:
             raw: dict[str, Any] = json.loads(line)
             title, text = raw.get("title") or "", raw["text"]
-            yield str(raw["_id"]), f"{title} {text}".strip()
+            yield str(raw["_id"]), f"{title} {text}"
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelSourceError(
                 f"{file}, line {number}: not a JSON object with _id and text ({error})"

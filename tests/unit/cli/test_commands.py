@@ -69,8 +69,10 @@ def test_export_and_list(run: Run, tmp_path: Path) -> None:
     [
         (["model", "pull", "nothing"], "'nothing' is no model of the catalog"),
         (["model", "export", "splade-tiny", "--name", "../up"], "is no model name"),
-        (["triton", "--repository", "/nowhere"], "/nowhere has no exported model"),
-        (["triton", "--model", "[x]", "--repository", "/nowhere"], "has no model '[x]'"),
+        (["triton", "--repository", "/nowhere"], "there is no model repository /nowhere"),
+        (["triton", "--model", "[x]", "--repository", "/nowhere"], "/nowhere, and no '[x]'"),
+        (["model", "verify", "x", "--repository", "/nowhere"], "--repository"),
+        (["model", "export", "./nothing"], "nothing) and no hf:owner/name"),
         (["serve", "--port", "99999"], "server.port"),
         (["serve", "--settings", "/nowhere.toml"], "/nowhere.toml does not exist"),
     ],
@@ -82,6 +84,59 @@ def test_an_error_is_one_clear_line(run: Run, command: list[str], words: str) ->
     (line,) = (line for line in result.err.splitlines() if "error:" in line)
     assert words in line
     assert "Traceback" not in result.err
+
+
+def test_a_triton_address_that_is_none(run: Run, tmp_path: Path) -> None:
+    run("model", "export", "splade-tiny", "--repository", tmp_path)
+    command = ("model", "verify", "splade-tiny", "--repository", tmp_path, "--triton")
+    assert "'http://x:8000' is not host:port" in run(*command, "http://x:8000").err
+    nobody = run(*command, "127.0.0.1:1")
+    assert nobody.code == 1
+    assert "answers at 127.0.0.1:1" in nobody.err
+    assert "`sparsegate-server triton --model splade-tiny`" in nobody.err
+
+
+LONG = "a-name-of-more-than-thirty-characters"
+
+
+@pytest.fixture
+def models(run: Run, tmp_path: Path) -> Path:
+    """A repository with a model whose name is long, and a broken one."""
+    for name in (LONG, "torn"):
+        run("model", "export", "splade-tiny", "--name", name, "--repository", tmp_path)
+    (tmp_path / "torn" / "sparsegate.json").write_text("{}")
+    return tmp_path
+
+
+def test_a_list_is_whole_in_a_pipe(run: Run, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.chdir(models.parent)
+    listed = run("model", "list", "--repository", models.name)
+    assert "…" not in listed.out
+    (row,) = (line for line in listed.out.splitlines() if LONG in line)
+    assert ModelSpec.load(models / LONG).fingerprint in row
+    assert "not yet" in row
+    assert str(models) in listed.out
+    assert "torn cannot be served" in listed.err
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_list_is_whole_in_a_narrow_terminal(
+    run: Run, models: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr("sparsegate_server.cli.console.out._force_terminal", True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    listed = run("model", "list", "--repository", models)
+    assert "…" not in listed.out
+    values = (LONG, ModelSpec.load(models / LONG).fingerprint, "not yet")
+    if width < 200:
+        # A field a line, and what is too long for it goes on in the next.
+        assert max(map(len, listed.out.splitlines()[1:])) <= max(width, len(str(models)) + 12)
+        shown, values = "".join(listed.out.split()), (*values[:2], "notyet")
+        assert all(value in shown for value in values)
+    else:
+        (row,) = (line for line in listed.out.splitlines() if LONG in line)
+        assert all(value in row for value in values)
 
 
 def test_serve_hands_its_options_to_the_gateway(

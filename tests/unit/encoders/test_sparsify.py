@@ -90,6 +90,41 @@ def test_the_graphs_terms_become_the_same_vector(
 
 
 @given(
+    st.lists(
+        st.dictionaries(st.integers(0, 2**16 - 1), st.tuples(st.integers(1, 4), st.integers(0, 9))),
+        min_size=1,
+        max_size=3,
+    ),
+    st.integers(1, 10),
+)
+def test_each_term_keeps_the_position_that_came_with_it(
+    texts: list[dict[int, tuple[int, int]]], max_terms: int
+) -> None:
+    """Rows of a graph: terms by descending weight, filled up with zeros to the fullest."""
+    width = max(map(len, texts))
+    ordered = [sorted(each.items(), key=lambda x: (-x[1][0], x[0])) for each in texts]
+    filled = [each + [(0, (0, 0))] * (width - len(each)) for each in ordered]
+    shape = len(texts), width
+    outputs = {
+        "indices": np.array([[t for t, _ in row] for row in filled], np.uint16).reshape(shape),
+        "values": np.array([[w for _, (w, _) in row] for row in filled], np.float32).reshape(shape),
+        "positions": np.array([[p for _, (_, p) in row] for row in filled], np.uint16).reshape(
+            shape
+        ),
+    }
+    identity = ModelIdentity("splade", "", "", 2**16, max_terms=max_terms)
+    spec = ModelSpec("made-up", identity, positions=True)
+    found = rows(spec, outputs, np.ones((len(texts), 1), np.int32))
+    for row, terms in zip(found, ordered, strict=True):
+        expected = sorted((t, w, p) for t, (w, p) in terms[:max_terms])
+        assert row.positions is not None
+        assert row.positions.dtype == np.uint16
+        columns = row.vector.indices.tolist(), row.vector.values.tolist(), row.positions.tolist()
+        assert list(zip(*columns, strict=True)) == expected
+        assert row.capped == (len(terms) > max_terms)
+
+
+@given(
     st.dictionaries(st.integers(0, 99), st.integers(1, 4)),
     st.integers(0, 12),
     st.sampled_from([0.0, 1.0, 2.5, 4.0]),

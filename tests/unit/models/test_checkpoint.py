@@ -222,7 +222,11 @@ def test_tensors_that_are_no_whole_bert(
 @pytest.mark.parametrize(
     ("family", "changes", "words"),
     [
-        (DISTILBERT, {"activation": "relu"}, "activation 'relu' is not supported, only 'gelu'"),
+        (
+            DISTILBERT,
+            {"activation": "relu"},
+            "activation 'relu' is not supported, only 'gelu'",
+        ),
         (ROBERTA, {"hidden_act": "gelu_new"}, "hidden_act 'gelu_new'"),
         (ROBERTA, {"model_type": "xmod"}, "model_type 'xmod' is not supported"),
         (ROBERTA, {"position_embedding_type": "relative_key"}, "relative_key"),

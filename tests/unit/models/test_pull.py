@@ -205,8 +205,12 @@ def test_hugging_face_has_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_hugging_face_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelSourceError, match="hf:someone/nothing could not be downloaded"):
+    with pytest.raises(
+        ModelSourceError, match="hf:someone/nothing could not be downloaded"
+    ) as told:
         pull("hf:someone/nothing")
+    assert "download its files on another machine" in told.value.message
+    assert "name their folder here" in told.value.message
 
 
 def test_a_malformed_hugging_face_id() -> None:

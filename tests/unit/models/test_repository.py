@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,70 @@ def test_a_model_that_is_only_committed_says_how_to_export_it(
 def test_an_unknown_model(model_repository: Path) -> None:
     with pytest.raises(ModelNotFound, match="'other'"):
         load_specs(model_repository, ["other"])
+
+
+def test_a_repository_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_repository: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for names in ([], ["other"]):
+        with pytest.raises((ModelSourceError, ModelNotFound), match="--repository") as caught:
+            load_specs(Path("nowhere"), names)
+        assert f"there is no model repository {tmp_path / 'nowhere'}" in caught.value.message
+    monkeypatch.chdir(model_repository.parent)
+    with pytest.raises(ModelNotFound, match="--repository") as unknown:
+        load_specs(Path(model_repository.name), ["other"])
+    assert str(model_repository) in unknown.value.message
+    assert "it has splade-tiny, splade-tiny-logits" in unknown.value.message
+
+
+def test_what_nobody_named_and_cannot_be_served_is_left_out(
+    documents: Pulled,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger("sparsegate_server"), "propagate", True)
+    folder = tmp_path / "repository"
+    export(documents, folder, name="half", execution=Execution(precision="fp16"))
+    export(documents, folder, name="torn")
+    (folder / "torn" / "sparsegate.json").write_text("{}")
+    with pytest.raises(ModelSourceError, match=r"no model in .* half: .*model verify half.* torn:"):
+        load_specs(folder, [])
+    good = export(documents, folder, name="good")
+    assert load_specs(folder, []) == [good]
+    half, torn = (record.getMessage() for record in caplog.records)
+    assert half.startswith("model half is NOT served: ")
+    assert "`sparsegate-server model verify half`" in half
+    assert str(folder / "torn" / "sparsegate.json") in torn
+    assert "export the model again" in torn
+    for name in ("half", "torn"):
+        with pytest.raises(ModelSourceError):
+            load_specs(folder, ["good", name])
+
+
+@pytest.mark.parametrize(("embeddings", "warned"), [(50, False), (51, True), (80, True)])
+def test_a_tokenizer_that_is_much_smaller_than_the_model(
+    tmp_path: Path, embeddings: int, warned: bool
+) -> None:
+    folder = tmp_path / "documents"
+    bert_oracle.write_checkpoint(folder, embeddings)
+    bert_oracle.write_tokenizer(folder / "tokenizer.json", 50)
+    told: list[str] = []
+    export(Pulled("small", folder, str(folder)), tmp_path / "repository", report=told.append)
+    warnings = [line for line in told if line.startswith("WARNING")]
+    assert bool(warnings) == warned
+    if warned:
+        assert f"50 tokens, the model {embeddings} embeddings" in warnings[0]
+        assert str(folder) in warnings[0]
+
+
+def test_rows_that_round_up_are_no_cause_for_a_warning(tmp_path: Path) -> None:
+    checkpoint = bert_oracle.write_checkpoint(tmp_path / "documents")
+    bert = replace(checkpoint.shape, vocabulary_size=30522)
+    for unused, warned in ((0, False), (70, False), (305, False), (400, True)):
+        padded = replace(checkpoint, shape=bert, unused_rows=unused)
+        assert bool(padded.warning) == warned
 
 
 @pytest.mark.parametrize(("device", "screened"), [("cpu", True), ("gpu", False)])
@@ -293,5 +358,5 @@ def test_the_list_shows_how_models_run(
     export(documents, tmp_path / "repository", execution=Execution(precision="int8"))
     shown = CliRunner().invoke(app, ["model", "list", "--repository", str(tmp_path / "repository")])
     row = next(line for line in shown.output.splitlines() if "small-int8" in line)
-    for word in ("splade-doc", "no model", "int8", "python", "terms", "24 tokens"):
+    for word in ("splade-doc", "their tokens alone", "int8", "python", "terms", " 24 "):
         assert word in row

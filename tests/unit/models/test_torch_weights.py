@@ -29,6 +29,8 @@ from . import bert_oracle
 
 TORCH = Execution(backend="torch", device="cpu")
 ON_GPU = Execution(backend="torch")
+SIBLINGS = ("fused_head", "recorded_graphs")
+"""What the executor imports from beside it."""
 
 
 @pytest.fixture
@@ -99,17 +101,20 @@ def test_an_export_is_complete_and_the_same_every_time(pulled: Pulled, tmp_path:
     folder = one / spec.name
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert files == [
+        "1/fused_head.py",
         "1/model.onnx",
         "1/model.py",
         "1/model.safetensors",
+        "1/recorded_graphs.py",
         "config.pbtxt",
         "sparsegate.json",
         "tokenizer.json",
     ]
     for file in files:
         assert (folder / file).read_bytes() == (two / spec.name / file).read_bytes()
-    executor = Path(writing.__file__).with_name("torch_executor.py")
-    assert (folder / "1/model.py").read_bytes() == executor.read_bytes()
+    for copy, source in (("model", "torch_executor"), *[(own, own) for own in SIBLINGS]):
+        original = Path(writing.__file__).with_name(f"{source}.py")
+        assert (folder / f"1/{copy}.py").read_bytes() == original.read_bytes()
     assert "--backend torch --device cpu" in export_command(spec)
 
 
@@ -129,9 +134,10 @@ def test_the_graph_of_queries_has_weights_of_its_own(pulled: Pulled, tmp_path: P
 def test_another_backend_leaves_no_weights_behind(pulled: Pulled, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     export_model(pulled, repository, name="x", execution=TORCH)
-    assert (repository / "x" / "1" / "model.safetensors").is_file()
+    files = [f"1/{file}" for file in ("model.safetensors", *(f"{own}.py" for own in SIBLINGS))]
+    assert all((repository / "x" / file).is_file() for file in files)
     export_model(pulled, repository, name="x")
-    assert not (repository / "x" / "1" / "model.safetensors").exists()
+    assert not any((repository / "x" / file).exists() for file in files)
 
 
 def configuration(pulled: Pulled, repository: Path, execution: Execution) -> Any:
@@ -157,6 +163,7 @@ def test_triton_on_a_gpu(pulled: Pulled, tmp_path: Path) -> None:
     (group,) = config.instance_group
     assert (group.kind, group.count) == (group.KIND_GPU, 2)
     assert config.parameters["cuda_graphs"].string_value == "0"
+    assert config.parameters["fused_head"].string_value == "1"
     assert "intra_op_threads" not in config.parameters
     assert config.dynamic_batching.max_queue_delay_microseconds == 0
     assert [each.batch_size for each in config.model_warmup] == [1, 32, 1, 32]
