@@ -40,11 +40,14 @@ class Places:
         bulk: of bulk, while no query comes.
         kept: places of bulk that stay empty while queries come, besides one for each batch of
             queries that runs.
+        rests: whether bulk pauses after a batch during which a query came, for as long as the batch
+            took: then those that came meanwhile have the processor for themselves.
     """
 
     queries: int
     bulk: int
     kept: int
+    rests: bool = False
 
 
 class Batcher:
@@ -80,6 +83,7 @@ class Batcher:
             metrics.waiting_tokens.labels(lane.name).set_function(lane.waiting)
         self._last_query = -float("inf")
         self._last_bulk = -float("inf")
+        self._rest_until = -float("inf")
         self._woken = False
 
     async def run(
@@ -176,6 +180,8 @@ class Batcher:
         if self._quiet():
             return self._places.bulk
         left = self._places.bulk - self._places.kept - self._queries.running
+        if _now() < self._rest_until:
+            left = 0
         # However many queries come, bulk goes on.
         return max(left, int(_now() - self._last_bulk > _LONGEST_PAUSE))
 
@@ -201,7 +207,7 @@ class Batcher:
         lane.running += 1
         if lane is self._bulk:
             self._last_bulk = _now()
-        batch = _Batch(items)
+        batch = _Batch(items, _now())
         for item in items:
             item.owner.batches.add(batch)
         batch.task = asyncio.create_task(self._run(lane, batch))
@@ -212,7 +218,13 @@ class Batcher:
         lane.running -= 1
         for item in batch.items:
             item.owner.batches.discard(batch)
+        if lane is self._bulk and self._places.rests and self._last_query > batch.began:
+            self._rest(_now() - batch.began)
         self._wake()
+
+    def _rest(self, seconds: float) -> None:
+        self._rest_until = _now() + seconds
+        asyncio.get_running_loop().call_later(seconds, self._wake)
 
     async def _run(self, lane: _Lane, batch: _Batch) -> None:
         """Runs a batch and hands the results out, or why there are none."""
@@ -263,6 +275,7 @@ class _Lane:
 @dataclass(slots=True, eq=False)
 class _Batch:
     items: list[Item]
+    began: float
     task: asyncio.Task[None] = field(init=False)
 
 

@@ -86,7 +86,7 @@ def _places(settings: Settings) -> Places:
     fixed = settings.inference.max_concurrent_batches
     if settings.inference.backend != "triton":
         cores = fixed or os.cpu_count() or 1
-        return Places(cores, cores, kept=1)
+        return Places(cores, cores, kept=1, rests=True)
     servers = len(settings.triton.urls)
     bulk = fixed or _TRITON_BULK * servers
     return Places(fixed or _TRITON_QUERIES * servers, bulk, kept=bulk - servers)

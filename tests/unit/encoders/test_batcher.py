@@ -130,9 +130,9 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    queries: int = 1, bulk: int = 1, kept: int = 0, **options: int
+    queries: int = 1, bulk: int = 1, kept: int = 0, rests: bool = False, **options: int
 ) -> AsyncIterator[Scene]:
-    stage = Scene(Places(queries, bulk, kept), **options)
+    stage = Scene(Places(queries, bulk, kept, rests), **options)
     yield stage
     await stage.end()
 
@@ -207,6 +207,38 @@ async def test_bulk_waits_for_queries_that_run_but_not_for_ever(
         s.ask(101, urgent=True)  # whatever comes has the queue looked at
         await settle()
         assert s.backend.contents == [[1], [100], [2]]
+
+
+@pytest.mark.parametrize("rests", [True, False])
+@pytest.mark.parametrize("queries_come", [True, False])
+async def test_bulk_rests_after_a_batch_that_queries_came_into(
+    rests: bool, queries_come: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it took: the clock of the batcher is the test's."""
+    now = 1000.0
+    monkeypatch.setattr(batcher, "_now", lambda: now)
+    monkeypatch.setattr(batcher, "_LONGEST_PAUSE", 90.0)
+    monkeypatch.setattr(batcher, "_QUIET_SECONDS", 90.0)
+    async with scene(bulk=1, texts=1, rests=rests) as s:
+        s.ask(1, 2)
+        await settle()
+        now += 5.0
+        if queries_come:
+            s.ask(100, urgent=True)
+            await settle()
+        await s.backend.let_all_go()
+        resting = rests and queries_come
+        assert ([2] in s.backend.contents) is not resting
+        now += 4.9
+        s.ask(101, urgent=True)
+        await settle()
+        await s.backend.let_all_go()
+        assert ([2] in s.backend.contents) is not resting
+        now += 0.2
+        s.ask(102, urgent=True)
+        await settle()
+        await s.backend.let_all_go()
+        assert [2] in s.backend.contents
 
 
 async def test_a_client_with_one_text_goes_before_the_rest_of_a_clients_many() -> None:

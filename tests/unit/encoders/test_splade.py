@@ -80,7 +80,7 @@ async def test_texts_of_one_length_travel_together(make_encoder: MakeEncoder) ->
     texts = ["one", "two", "three", "four", "five", "six " * 20]
     await make_encoder(backend).encode(texts, Mode.DOCUMENT, timings=timings)
     shapes = sorted(batch.input_ids.shape for batch in backend.batches)
-    assert shapes == [(1, 16), (1, 32), (4, 16)]
+    assert shapes == [(1, 8), (1, 24), (4, 8)]
     assert sorted(timings.batches) == [1, 1, 4]
     assert timings.tokenize > 0
 

@@ -154,7 +154,7 @@ def test_triton_on_the_processor(pulled: Pulled, tmp_path: Path) -> None:
     assert (group.kind, group.count) == (group.KIND_CPU, 2)
     assert config.parameters["intra_op_threads"].string_value == "1"
     assert "cuda_graphs" not in config.parameters
-    assert [each.batch_size for each in config.model_warmup] == [1, 1]
+    assert [each.batch_size for each in config.model_warmup] == [1, 1, 1]
 
 
 def test_triton_on_a_gpu(pulled: Pulled, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_triton_on_a_gpu(pulled: Pulled, tmp_path: Path) -> None:
     assert config.parameters["fused_head"].string_value == "1"
     assert "intra_op_threads" not in config.parameters
     assert config.dynamic_batching.max_queue_delay_microseconds == 0
-    assert [each.batch_size for each in config.model_warmup] == [1, 32, 1, 32]
+    assert [each.batch_size for each in config.model_warmup] == [1, 32, 1, 32, 1, 32]
 
 
 def test_there_is_no_int8(pulled: Pulled, tmp_path: Path) -> None:
