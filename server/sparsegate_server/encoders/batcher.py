@@ -40,14 +40,14 @@ class Places:
         bulk: of bulk, while no query comes.
         kept: places of bulk that stay empty while queries come, besides one for each batch of
             queries that runs.
-        rests: whether bulk pauses after a batch during which a query came, for as long as the batch
-            took: then those that came meanwhile have the processor for themselves.
+        rest: how long bulk pauses after a batch on a processor during which a query came, in times
+            of what the batch took: those that came meanwhile have the cores for themselves then.
     """
 
     queries: int
     bulk: int
     kept: int
-    rests: bool = False
+    rest: float = 0.0
 
 
 class Batcher:
@@ -218,11 +218,18 @@ class Batcher:
         lane.running -= 1
         for item in batch.items:
             item.owner.batches.discard(batch)
-        if lane is self._bulk and self._places.rests and self._last_query > batch.began:
-            self._rest(_now() - batch.began)
+        if lane is self._bulk and self._disturbed(batch):
+            self._rest(self._places.rest * (_now() - batch.began))
         self._wake()
 
+    def _disturbed(self, batch: _Batch) -> bool:
+        """Whether queries came that share cores with a batch of bulk. A GPU has its own time."""
+        on_cores = batch.items[0].graph.spec.device == "cpu"
+        return on_cores and self._last_query > batch.began
+
     def _rest(self, seconds: float) -> None:
+        if not seconds:
+            return
         self._rest_until = _now() + seconds
         asyncio.get_running_loop().call_later(seconds, self._wake)
 

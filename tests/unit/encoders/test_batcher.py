@@ -130,9 +130,9 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    queries: int = 1, bulk: int = 1, kept: int = 0, rests: bool = False, **options: int
+    queries: int = 1, bulk: int = 1, kept: int = 0, rest: float = 0.0, **options: int
 ) -> AsyncIterator[Scene]:
-    stage = Scene(Places(queries, bulk, kept, rests), **options)
+    stage = Scene(Places(queries, bulk, kept, rest), **options)
     yield stage
     await stage.end()
 
@@ -219,7 +219,7 @@ async def test_bulk_rests_after_a_batch_that_queries_came_into(
     monkeypatch.setattr(batcher, "_now", lambda: now)
     monkeypatch.setattr(batcher, "_LONGEST_PAUSE", 90.0)
     monkeypatch.setattr(batcher, "_QUIET_SECONDS", 90.0)
-    async with scene(bulk=1, texts=1, rests=rests) as s:
+    async with scene(bulk=1, texts=1, rest=float(rests)) as s:
         s.ask(1, 2)
         await settle()
         now += 5.0
