@@ -35,10 +35,10 @@ _BULK_TOKENS = 512
 they are, the sooner a query that comes meanwhile has the processor for itself. Threads of a lower
 rank did worse: they are set aside while they hold the interpreter's lock."""
 
-_LOCAL_REST, _TRITON_REST = 2.0, 1.0
+_REST = 2.0
 """Of bulk, after a batch that queries came into. Without any, the 99th percentile of queries was
-1.8 to 2.6 times what it is without bulk in process, and 1.5 to 2.1 with Triton on the same two
-cores; in process 1.6 to 2.1 times with 1, and 1.8 to 1.9 with 2, for half of bulk's pace."""
+1.8 to 2.6 times what it is without bulk in process, and 1.5 to 2.1 with Triton on the same cores;
+with 1, 1.6 to 2.1 and 1.6 to 2.2; with 2, it was below 2, for half of bulk's pace or less."""
 
 _QUERY_TOKENS = 2048
 """The same of queries: nobody comes before them."""
@@ -91,10 +91,10 @@ def _places(settings: Settings) -> Places:
     fixed = settings.inference.max_concurrent_batches
     if settings.inference.backend != "triton":
         cores = fixed or os.cpu_count() or 1
-        return Places(cores, cores, kept=1, rest=_LOCAL_REST)
+        return Places(cores, cores, kept=1, rest=_REST)
     servers = len(settings.triton.urls)
     bulk = fixed or _TRITON_BULK * servers
-    return Places(fixed or _TRITON_QUERIES * servers, bulk, kept=bulk - servers, rest=_TRITON_REST)
+    return Places(fixed or _TRITON_QUERIES * servers, bulk, kept=bulk - servers, rest=_REST)
 
 
 def build_encoder(
