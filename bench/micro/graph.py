@@ -13,7 +13,6 @@ graph of raw logits and the formula as it is written, log(1 + max(logit, 0)) of 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ from typing import Final
 
 import numpy as np
 from bench import machine
+from bench.stopwatch import least
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -96,19 +96,6 @@ def work_of(checkpoint: Checkpoint, texts: int, length: int) -> float:
     )
     attention = 2 * shape.layers * shape.hidden * length
     return 2e-9 * texts * length * (weights + attention)
-
-
-def least(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Each call's least seconds, in rounds for so long and at least three times."""
-    best = dict.fromkeys(calls, float("inf"))
-    rounds, end = 0, time.perf_counter() + seconds
-    while rounds < 3 or time.perf_counter() < end:
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            best[name] = min(best[name], time.perf_counter() - begin)
-        rounds += 1
-    return best
 
 
 def peak(folder: Path, threads: int) -> float:

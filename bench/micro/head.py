@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,6 +27,7 @@ from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
+from bench.stopwatch import least
 from numpy.typing import NDArray
 
 _TERMS: Final = 300
@@ -179,19 +179,6 @@ def check(ways: Mapping[str, Way], ids: Any, mask: Any, vocabulary: int) -> None
         off = float(np.abs(dense(way(ids, mask), vocabulary) - expected).max())
         if not off <= _NEAR:
             raise RuntimeError(f"weights of {name} are off by {off:.3f}")
-
-
-def least(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Each call's least seconds, in rounds for so long and at least three times."""
-    best = dict.fromkeys(calls, float("inf"))
-    rounds, end = 0, time.perf_counter() + seconds
-    while rounds < 3 or time.perf_counter() < end:
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            best[name] = min(best[name], time.perf_counter() - begin)
-        rounds += 1
-    return best
 
 
 def peak(square: int, device: str) -> float:
