@@ -49,12 +49,21 @@ class Load:
 
     Searches, encodings and writes take turns, with deadlines from short to long. The channel's own
     retries are off, so that what is counted is what the gateway does.
+
+    Args:
+        model: whose encodings are asked for: empty means the only one, which an encoding cannot
+            say any more once a second one is served.
     """
 
     def __init__(
-        self, address: str, threads: int = 6, timeouts: Iterable[float] = TIMEOUTS
+        self,
+        address: str,
+        threads: int = 6,
+        timeouts: Iterable[float] = TIMEOUTS,
+        model: str = "",
     ) -> None:
         self._address = address
+        self._model = model
         self._timeouts = tuple(timeouts)
         self._stop = threading.Event()
         self._ids = itertools.count(1)
@@ -122,7 +131,7 @@ class Load:
         text = f"{TEXT} {unique}"
         calls: tuple[Callable[[], Any], ...] = (
             lambda: client.search(COLLECTION, text, timeout=timeout),
-            lambda: client.encode([text], mode="query", timeout=timeout),
+            lambda: client.encode([text], mode="query", model=self._model, timeout=timeout),
             lambda: client.upsert(
                 COLLECTION, [Document(unique, text)], timeout=timeout
             ).raise_for_errors(),
