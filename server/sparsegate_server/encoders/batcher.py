@@ -41,7 +41,8 @@ class Places:
         kept: places of bulk that stay empty while queries come, besides one for each batch of
             queries that runs.
         rest: how long bulk pauses after a batch on a processor during which a query came, in times
-            of what the batch took: those that came meanwhile have the cores for themselves then.
+            of what the batch took: those that came meanwhile have the cores for themselves then. No
+            pause is longer than a quarter of a second.
     """
 
     queries: int
@@ -85,6 +86,7 @@ class Batcher:
         self._last_bulk = -float("inf")
         self._rest_until = -float("inf")
         self._woken = False
+        self._resumption: asyncio.TimerHandle | None = None
 
     async def run(
         self,
@@ -173,6 +175,20 @@ class Batcher:
         for lane in (self._queries, self._bulk):
             while lane.running < self._allowed(lane) and (items := self._next(lane)):
                 self._start(lane, items)
+        self._see_to_bulk()
+
+    def _see_to_bulk(self) -> None:
+        """Has bulk that pauses looked at again. Where all clients wait for their documents, nothing
+        else would come that wakes the queue."""
+        if self._resumption is not None:
+            self._resumption.cancel()
+            self._resumption = None
+        if self._bulk.backlog.tokens and not self._bulk.running:
+            pause = self._last_bulk + _LONGEST_PAUSE - _now()
+            if self._resting():
+                pause = min(pause, self._rest_until - _now())
+            loop = asyncio.get_running_loop()
+            self._resumption = loop.call_later(max(0.0, pause), self._wake)
 
     def _allowed(self, lane: _Lane) -> int:
         if lane is self._queries:
@@ -180,10 +196,13 @@ class Batcher:
         if self._quiet():
             return self._places.bulk
         left = self._places.bulk - self._places.kept - self._queries.running
-        if _now() < self._rest_until:
+        if self._resting():
             left = 0
         # However many queries come, bulk goes on.
-        return max(left, int(_now() - self._last_bulk > _LONGEST_PAUSE))
+        return max(left, int(_now() - self._last_bulk >= _LONGEST_PAUSE))
+
+    def _resting(self) -> bool:
+        return _now() < self._rest_until
 
     def _quiet(self) -> bool:
         """Whether no query came lately."""
@@ -219,19 +238,15 @@ class Batcher:
         for item in batch.items:
             item.owner.batches.discard(batch)
         if lane is self._bulk and self._disturbed(batch):
-            self._rest(self._places.rest * (_now() - batch.began))
+            took = _now() - batch.began
+            # A batch that a server kept for seconds and did not run took no core from anybody.
+            self._rest_until = _now() + min(self._places.rest * took, _LONGEST_PAUSE)
         self._wake()
 
     def _disturbed(self, batch: _Batch) -> bool:
         """Whether queries came that share cores with a batch of bulk. A GPU has its own time."""
         on_cores = batch.items[0].graph.spec.device == "cpu"
         return on_cores and self._last_query > batch.began
-
-    def _rest(self, seconds: float) -> None:
-        if not seconds:
-            return
-        self._rest_until = _now() + seconds
-        asyncio.get_running_loop().call_later(seconds, self._wake)
 
     async def _run(self, lane: _Lane, batch: _Batch) -> None:
         """Runs a batch and hands the results out, or why there are none."""

@@ -104,12 +104,21 @@ class Load:
         Raises:
             AssertionError: there was none.
         """
+        return self._ended_after(instant, seconds, "OK")
+
+    def refused_after(self, instant: float, seconds: float) -> float:
+        """The same for the first one that was refused because something is away."""
+        return self._ended_after(instant, seconds, "UNAVAILABLE")
+
+    def _ended_after(self, instant: float, seconds: float, code: str) -> float:
         while time.monotonic() < instant + seconds:
-            found = [each.ended for each in self.outcomes if _good(each, instant)]
+            found = [
+                each.ended for each in self.outcomes if each.code == code and each.began >= instant
+            ]
             if found:
                 return min(found) - instant
             time.sleep(0.02)
-        raise AssertionError(f"no request was answered within {seconds:g} s: {self.codes()}")
+        raise AssertionError(f"no request ended as {code} within {seconds:g} s: {self.codes()}")
 
     def codes(self) -> Counter[str]:
         return Counter(each.code for each in self.outcomes)
@@ -144,7 +153,3 @@ class Load:
             return Outcome(began, ended, timeout, error.code.name, error.retry_after)
         ended = time.monotonic()
         return Outcome(began, ended, timeout, "OK", stored=unique if kind == WRITE else None)
-
-
-def _good(outcome: Outcome, instant: float) -> bool:
-    return outcome.code == "OK" and outcome.began >= instant

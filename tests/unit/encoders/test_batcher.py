@@ -74,6 +74,14 @@ class Held:
             gate.set()
         await settle()
 
+    async def come(self, texts: list[int], seconds: float = 10.0) -> None:
+        """Returns when a batch of these texts has come, by itself."""
+        for _ in range(int(seconds / 0.01)):
+            if texts in self.contents:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{texts} never came: {self.contents}")
+
     async def let_all_go(self) -> None:
         while any(not gate.is_set() for gate in self._gates):
             await self.let_go(1000)
@@ -194,6 +202,8 @@ async def test_bulk_leaves_places_while_queries_come() -> None:
 async def test_bulk_waits_for_queries_that_run_but_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Although nothing comes and nothing ends that would have the queue looked at."""
+    monkeypatch.setattr(batcher, "_LONGEST_PAUSE", 0.2)
     async with scene(bulk=2, kept=1, texts=1) as s:
         s.ask(1)
         await settle()
@@ -203,10 +213,33 @@ async def test_bulk_waits_for_queries_that_run_but_not_for_ever(
         s.ask(2, 3)
         await settle()
         assert s.backend.contents == [[1], [100]]
-        monkeypatch.setattr(batcher, "_LONGEST_PAUSE", 0.0)
-        s.ask(101, urgent=True)  # whatever comes has the queue looked at
-        await settle()
+        await s.backend.come([2])
         assert s.backend.contents == [[1], [100], [2]]
+
+
+async def test_a_batch_that_took_very_long_makes_no_long_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one that a dead server had, until another one ran it."""
+    now = 1000.0
+    with monkeypatch.context() as patched:
+        patched.setattr(batcher, "_now", lambda: now)
+        async with scene(bulk=2, kept=1, texts=1, rest=2.0) as s:
+            s.ask(1)
+            await settle()
+            now += 60.0
+            s.ask(100, urgent=True)
+            await settle()
+            await s.backend.let_all_go()
+            now += batcher._LONGEST_PAUSE / 2
+            s.ask(2)
+            await settle()
+            await s.backend.let_all_go()
+            s.ask(3)
+            await settle()
+            assert [3] not in s.backend.contents
+            now += batcher._LONGEST_PAUSE
+            await s.backend.come([3])
 
 
 @pytest.mark.parametrize("rests", [True, False])
