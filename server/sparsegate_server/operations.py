@@ -34,6 +34,7 @@ class Selection:
     Attributes:
         include: top-level payload fields to return; empty means all.
         exclude: top-level payload fields to leave out; wins over `include`.
+        terms: whose weights a vector has; None means all.
     """
 
     text: bool = False
@@ -41,6 +42,7 @@ class Selection:
     vector: bool = False
     include: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
+    terms: range | None = None
 
     def __bool__(self) -> bool:
         return self.text or self.payload or self.vector
@@ -54,6 +56,10 @@ class Selection:
             for key, value in payload.items()
             if (not self.include or key in self.include) and key not in self.exclude
         }
+
+    def of_vector(self, vector: SparseVector) -> SparseVector:
+        """The selected weights of a vector."""
+        return vector if self.terms is None else vector.within(self.terms)
 
 
 WHOLE = Selection(text=True, payload=True, vector=True)

@@ -12,14 +12,16 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from sparsegate_server.cli.main import app
-from sparsegate_server.errors import ModelSourceError
+from sparsegate_server.errors import InvalidRequest, ModelSourceError
 from sparsegate_server.inference.onnx import GRAPH_FILE
 from sparsegate_server.inference.tritonserver import TritonServer
+from sparsegate_server.models.pull import Pulled
 from sparsegate_server.models.repository import Execution, export, load_spec, load_specs
 from sparsegate_server.models.spec import ModelSpec
 from sparsegate_server.parity import compare, docstrings
 from sparsegate_server.parity.gate import Findings
 
+from ..unit.models import bert_oracle
 from ..unit.parity.small import checkpoint, write_beir
 
 
@@ -183,6 +185,7 @@ def test_nobody_serves_what_nobody_has_compared(cli: Cli) -> None:
 
 def test_verify_says_what_it_found(cli: Cli, tmp_path: Path) -> None:
     assert cli.export("fp32").exit_code == 0
+    described = (cli.repository / "small" / "sparsegate.json").read_bytes()
     file = tmp_path / "figures.json"
     done = cli("verify", "small", "--data", cli.text, "--json", file)
     assert done.exit_code == 0, done.output
@@ -195,6 +198,8 @@ def test_verify_says_what_it_found(cli: Cli, tmp_path: Path) -> None:
     record = cli.spec.verified
     assert record is not None
     assert record.reference == "NumPy, float64"
+    # What a checkout has committed stays as it was.
+    assert (cli.repository / "small" / "sparsegate.json").read_bytes() == described
     assert f"exact to {record.max_difference:.1g}" in listed(cli)
 
 
@@ -229,6 +234,23 @@ def test_a_graph_that_is_not_the_checkpoints_fails(cli: Cli, tmp_path: Path) -> 
     assert json.loads(file.read_text())["failed"] == ["max_difference"]
 
 
+def test_a_graph_that_does_not_run(cli: Cli, tmp_path: Path) -> None:
+    assert cli.export("fp32").exit_code == 0
+    bert_oracle.write_checkpoint(tmp_path / "fewer", vocabulary=20)
+    export(Pulled("fewer", tmp_path / "fewer", ""), tmp_path / "elsewhere")
+    shutil.copy(tmp_path / "elsewhere" / "fewer" / GRAPH_FILE, cli.repository / "small" / "1")
+    refusal = message(cli("verify", "small", "--data", cli.text))
+    assert "the graph of 'small' does not run" in refusal
+    assert "run `sparsegate-server model export" in refusal
+
+
+def test_figures_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
+    assert cli.export("fp32").exit_code == 0
+    done = cli("verify", "small", "--data", cli.text, "--json", tmp_path)
+    assert isinstance(done.exception, InvalidRequest)
+    assert f"--json {tmp_path} cannot be written (Is a directory)" in done.exception.message
+
+
 def test_a_checkpoint_that_has_changed_since(cli: Cli, tmp_path: Path) -> None:
     assert cli.export("fp32").exit_code == 0
     checkpoint(cli.pulled.folder, tied=False)
@@ -239,7 +261,7 @@ def test_a_checkpoint_that_has_changed_since(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.fixture
 def tiny(model_repository: Path, tmp_path: Path) -> Path:
-    """A repository of its own, as a model's description keeps what `verify` has found."""
+    """A repository of its own, as `verify` writes what it has found beside the model."""
     shutil.copytree(model_repository / "splade-tiny", tmp_path / "own" / "splade-tiny")
     return tmp_path / "own"
 

@@ -11,8 +11,6 @@ from rich.measure import Measurement
 from rich.status import Status
 from rich.table import Table
 
-from sparsegate_server.errors import SparsegateError
-
 out = Console()
 err = Console(stderr=True)
 
@@ -68,7 +66,6 @@ def progress(first: str) -> Iterator[Steps]:
         yield Steps(status)
 
 
-def fail(error: SparsegateError) -> None:
+def fail(message: str) -> None:
     """One clear line (with what follows it indented, for a log's last lines)."""
-    message = escape(error.message)
-    err.print(f"[bold red]error:[/bold red] {message}", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]error:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)

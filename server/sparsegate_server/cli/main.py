@@ -37,11 +37,20 @@ app.command()(triton.triton)
 
 
 def main() -> None:
-    """Runs one command; a deliberate error ends it with one line and exit code 1."""
+    """Runs one command; a deliberate error ends it with one line and exit code 1, and so does a
+    file that the system will not let it use."""
     try:
         app(prog_name="sparsegate-server")
     except SparsegateError as error:
-        fail(error)
+        fail(error.message)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(
+            f"{error.filename}: {error.strerror}. Check that it is there, that this user may read "
+            "it (or write it, where the command makes it), and that the disk has room"
+        )
         sys.exit(1)
 
 

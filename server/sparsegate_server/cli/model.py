@@ -192,7 +192,7 @@ def export(
         typer.Option(
             "--force",
             help="Export what is not fp32 even if its vectors are too far from those of fp32, or "
-            "int8 is not faster. The model's description keeps it, and `model list` shows it.",
+            "int8 is not faster. The record beside the graph keeps it, and `model list` shows it.",
         ),
     ] = False,
     repository: Repository = None,

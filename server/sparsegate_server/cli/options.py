@@ -11,7 +11,11 @@ from sparsegate_server import settings
 
 Repository = Annotated[
     Path | None,
-    typer.Option(help="The model repository.", show_default="models.repository of the settings"),
+    typer.Option(
+        help="The model repository.",
+        show_default="models.repository of the settings",
+        file_okay=False,
+    ),
 ]
 
 

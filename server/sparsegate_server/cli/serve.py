@@ -68,13 +68,15 @@ def serve(
         ),
     ] = None,
     repository: Annotated[
-        Path | None, typer.Option(help="The model repository.", show_default=_SETTING)
+        Path | None,
+        typer.Option(help="The model repository.", show_default=_SETTING, file_okay=False),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
             help="The folder that keeps collections; one process at a time.",
             show_default=_SETTING,
+            file_okay=False,
         ),
     ] = None,
     log_format: Annotated[

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -19,9 +19,10 @@ from rich.table import Table
 from sparsegate_server import settings
 from sparsegate_server.cli.console import Steps, err, out, progress, show
 from sparsegate_server.cli.options import Repository, repository_of
-from sparsegate_server.errors import InvalidRequest, ModelSourceError
+from sparsegate_server.errors import InferenceFailed, InvalidRequest, ModelSourceError
 from sparsegate_server.inference.triton import TritonBackend
 from sparsegate_server.models import repository as exporting
+from sparsegate_server.models.execution import export_command
 from sparsegate_server.models.originals import Originals, originals_of
 from sparsegate_server.models.spec import ModelSpec
 from sparsegate_server.models.verification import Verification
@@ -88,19 +89,24 @@ def verify(
     nDCG@10 within 0.005; int8 must be 1.2 times as fast as fp32 besides.
 
     A model that is not fp32 is served only once it has passed: `model export` does this by itself,
-    or takes it with --force. What passes here is recorded in the model's description, which `model
-    list` shows. The exit code is 1 when a limit is missed, also of a model that --force accepted:
-    it is served, and this command says so, but it does not keep the limits.
+    or takes it with --force. What passes here is recorded beside the graph, in parity.json, and
+    `model list` shows it; it counts as long as the files stay what they were. The exit code is 1
+    when a limit is missed, also of a model that --force accepted: it is served, and this command
+    says so, but it does not keep the limits.
 
     \b
     model verify splade-tiny
     model verify splade-tiny-int8 --data ./scifact
     """
     folder = repository_of(repository)
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise InvalidRequest(f"--json {json_file}: there is no such folder: make it first")
     spec = exporting.load_spec(folder, name)
+    # Before anything is read of them: an export may write others meanwhile.
+    state = exporting.current_state(folder, spec)
     with progress(f"Reading the checkpoint of {name}") as report:
         originals = originals_of(spec, report)
-    with served(triton, spec) as graphs, bars() as shown:
+    with served(triton, spec) as graphs, bars() as shown, _running(spec, triton):
         found = compare(
             Subject(folder, spec, originals, graphs),
             docstrings() if data is None else read_beir(data),
@@ -109,12 +115,35 @@ def verify(
         )
     show(results(spec, found))
     if json_file is not None:
-        figures = gate.as_json(name, spec.fingerprint, found)
-        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+        _write_figures(json_file, gate.as_json(name, spec.fingerprint, found))
     if failures := gate.failed(found):
         _refuse(spec, failures)
-    _keep(folder, spec, found)
+    _keep(folder, spec, found, state)
     out.print(f"{name}: passed", markup=False)
+
+
+@contextmanager
+def _running(spec: ModelSpec, triton: str) -> Iterator[None]:
+    """Raises ModelSourceError where this process cannot run the graph at all."""
+    try:
+        yield
+    except InferenceFailed as error:
+        if triton:
+            raise
+        raise ModelSourceError(
+            f"the graph of {spec.name!r} does not run: {error.message}. It is not the one that was "
+            f"exported under this name, or is damaged: run `{export_command(spec)}`"
+        ) from error
+
+
+def _write_figures(file: Path, figures: dict[str, Any]) -> None:
+    try:
+        file.write_text(json.dumps(figures, indent=2) + "\n")
+    except OSError as error:
+        raise InvalidRequest(
+            f"--json {file} cannot be written ({error.strerror}): name a file in a folder that "
+            "exists and that this user may write to"
+        ) from error
 
 
 def _refuse(spec: ModelSpec, failures: Sequence[gate.Check]) -> NoReturn:
@@ -136,14 +165,14 @@ def _refuse(spec: ModelSpec, failures: Sequence[gate.Check]) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _keep(repository: Path, spec: ModelSpec, found: gate.Findings) -> None:
+def _keep(repository: Path, spec: ModelSpec, found: gate.Findings, state: exporting.State) -> None:
     """Records what was found. float32 is served without it, from a read-only disk for instance.
 
     Raises:
         ModelSourceError: it cannot be written, and the model is not served without it.
     """
     try:
-        exporting.record(repository, spec, gate.record(found))
+        exporting.record(repository, spec, gate.record(found), state)
     except OSError as error:
         problem = f"what was found cannot be recorded in {repository / spec.name}: {error}"
         if spec.precision != "fp32":

@@ -158,7 +158,8 @@ def identify(tensors: Mapping[str, NDArray[Any]], config: Mapping[str, Any]) -> 
     if not found:
         raise ModelSourceError(
             f"the checkpoint has no tensor {WORDS}, nor that of another architecture ({known}): "
-            f"it is no such model with a masked-language-model head (model type {model_type!r})"
+            f"it is no such model with a masked-language-model head (model type {model_type!r}): "
+            "take one that was saved with its head, as AutoModelForMaskedLM saves it"
         )
     if len(found) > 1:
         prefixes = ", ".join(sorted(repr(prefix + a.base) for a, prefix in found))

@@ -186,12 +186,23 @@ class Checkpoint:
 
 
 def _load(layout: Layout, folder: Path, pooling: Path | None) -> Checkpoint:
+    """One encoder's; its errors name the folder, as a model may be made of two checkpoints."""
+    try:
+        return _read(layout, folder, pooling)
+    except ModelSourceError as error:
+        if str(folder) in error.message:
+            raise
+        raise ModelSourceError(f"{folder}: {error.message}") from error
+
+
+def _read(layout: Layout, folder: Path, pooling: Path | None) -> Checkpoint:
     config = read_optional(folder / CONFIG_FILE)
     source = identify(read_tensors(folder), config)
     _check_config(config, source, folder / CONFIG_FILE)
     vocabulary = _vocabulary(layout, folder)
     tensors = canonical(source, source.architecture.first_position(config))
     unused_rows = _cut_vocabulary(tensors, vocabulary)
+    _check_finite(tensors)
     shape = _shape(tensors, config, source)
     return Checkpoint(
         tensors,
@@ -243,6 +254,16 @@ def _cut_vocabulary(tensors: dict[str, Tensor], vocabulary: Vocabulary) -> int:
         if name in tensors:
             tensors[name] = tensors[name][: vocabulary.size]
     return rows - vocabulary.size
+
+
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """One such number in an encoder makes every vector useless."""
+    for name, tensor in tensors.items():
+        if count := tensor.size - np.count_nonzero(np.isfinite(tensor)):
+            raise ModelSourceError(
+                f"the tensor {name} has {count} numbers that are NaN or infinite: its training has "
+                "diverged, or the file is damaged. Fetch it again, or take another checkpoint"
+            )
 
 
 def _shape(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Source) -> BertShape:

@@ -87,6 +87,11 @@ def pull(source: str, report: Report = quiet) -> Pulled:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return _pull_folder(folder.resolve())
+    if folder.is_file():
+        raise ModelSourceError(
+            f"{folder.absolute()} is a file: name the folder that holds it, with the tokenizer and "
+            "config.json beside the weights"
+        )
     raise ModelSourceError(
         f"{source!r} is no model of the catalog ({', '.join(CATALOG)}), no folder (there is no "
         f"{folder.absolute()}) and no hf:owner/name: name one of these"

@@ -2,6 +2,7 @@
 
 <name>/config.pbtxt        what Triton serves               committed
 <name>/sparsegate.json     the ModelSpec                    committed
+<name>/parity.json         what `model verify` has found    written here, as its model is
 <name>/1/model.py          runs the graph in Triton         committed, for python and torch
 <name>/1/fused_head.py     what it uses on a GPU,       committed, for torch
 <name>/1/recorded_graphs.py                             committed, for torch
@@ -20,22 +21,20 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import onnx
 
 from sparsegate_server.errors import ModelNotFound, ModelSourceError
 from sparsegate_server.models.checkpoint import Checkpoint
 from sparsegate_server.models.execution import Execution, Vectors, default_name, export_command
 from sparsegate_server.models.export import export_graph, identity_of
-from sparsegate_server.models.graph import DTYPES
 from sparsegate_server.models.originals import Originals
 from sparsegate_server.models.pull import Pulled, Report, quiet
 from sparsegate_server.models.query_table import QUERY_TABLE_FILE, table_bytes
 from sparsegate_server.models.recipe import FamilyChoice, recipe_of
-from sparsegate_server.models.signature import TensorSpec
+from sparsegate_server.models.record import RECORD_FILE, State, record_bytes, state_of
 from sparsegate_server.models.spec import (
     QUERY_SUFFIX,
     SPEC_FILE,
@@ -45,6 +44,7 @@ from sparsegate_server.models.spec import (
     TritonBackend,
 )
 from sparsegate_server.models.survey import (
+    CONFIG_FILE,
     GRAPH_FILE,
     TORCH_FILE,
     is_exported,
@@ -57,7 +57,7 @@ from sparsegate_server.models.torch_weights import torch_weights
 from sparsegate_server.models.triton_config import (
     FINGERPRINT_PARAMETER,
     MAX_BATCH_SIZE,
-    TritonConfig,
+    check_config,
     config_of,
     write_config,
 )
@@ -69,6 +69,7 @@ __all__ = [
     "MAX_BATCH_SIZE",
     "TORCH_FILE",
     "Execution",
+    "State",
     "Vectors",
     "export_command",
     "is_exported",
@@ -78,7 +79,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.pbtxt"
 SERVER_FILE = "1/model.py"
 FUSED_HEAD_FILE = "1/fused_head.py"
 RECORDED_GRAPHS_FILE = "1/recorded_graphs.py"
@@ -104,6 +104,7 @@ _MODEL_FILES = (
     *_SERVER_FILES,
     TOKENIZER_FILE,
     QUERY_TABLE_FILE,
+    RECORD_FILE,
     SPEC_FILE,
 )
 """All that a folder can have, its description last."""
@@ -138,7 +139,7 @@ def export(
 
     Raises:
         ModelSourceError: the checkpoint is not understood, the name is illegal, the arguments do
-            not go together, or the gate has refused.
+            not go together, the gate has refused, or the folder cannot be written.
     """
     vectors = vectors or Vectors()
     execution = execution or Execution(output)
@@ -172,12 +173,25 @@ def export(
         query_source=vectors.queries.source if vectors.queries else "",
         parameters=documents.parameters + (queries.parameters if queries else 0),
     )
-    if gate is not None and spec.precision != "fp32":
-        report(f"Comparing {name} with its checkpoint")
-        return _write_through(gate, repository, spec, originals)
-    report(f"Writing {repository / name}")
-    _write_model(repository / name, spec, documents, queries)
+    with _writing(repository / name):
+        if gate is not None and spec.precision != "fp32":
+            report(f"Comparing {name} with its checkpoint")
+            return _write_through(gate, repository, spec, originals)
+        report(f"Writing {repository / name}")
+        _write_model(repository / name, spec, documents, queries)
     return spec
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Raises ModelSourceError where the disk or the rights of the user are too small."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelSourceError(
+            f"{folder.absolute()} cannot be written ({error.strerror}): make room or change its "
+            f"rights and export again, or {_OTHER_REPOSITORY}"
+        ) from error
 
 
 def _check_name(name: str) -> None:
@@ -222,17 +236,36 @@ def _remove_query_graph(folder: Path) -> None:
         shutil.rmtree(query_folder)
 
 
-def record(repository: Path, spec: ModelSpec, verified: Verification) -> ModelSpec:
-    """Writes into a model's description what the parity gate has found."""
-    spec = replace(spec, verified=verified)
-    _write(repository / spec.name / SPEC_FILE, spec.to_json().encode())
-    return spec
+def current_state(repository: Path, spec: ModelSpec) -> State:
+    """What a record of a model is about, as the model's files are now. Raises OSError."""
+    return state_of(spec, served_files(repository / spec.name, spec))
+
+
+def record(
+    repository: Path, spec: ModelSpec, verified: Verification, state: State | None = None
+) -> ModelSpec:
+    """Writes beside a model's description what the parity gate has found.
+
+    Args:
+        repository: holds the model.
+        spec: the model.
+        verified: what was found.
+        state: of the files when the comparison began, where they may have changed since: then the
+            record is of those, and not of what lies there now.
+
+    Raises:
+        OSError: it cannot be written, or a file of the model cannot be read.
+    """
+    about = current_state(repository, spec) if state is None else state
+    _write(repository / spec.name / RECORD_FILE, record_bytes(about, verified))
+    return replace(spec, verified=verified)
 
 
 def _write_model(
     folder: Path, spec: ModelSpec, documents: Checkpoint, queries: Checkpoint | None
 ) -> None:
     """All files of a model; its description last, so that it stands for the others."""
+    (folder / RECORD_FILE).unlink(missing_ok=True)
     _write_served(folder, spec, documents)
     query_spec = spec.for_queries
     if queries is not None and query_spec is not None:
@@ -274,32 +307,6 @@ def _write_served(folder: Path, spec: ModelSpec, checkpoint: Checkpoint) -> None
         else:
             (folder / file).unlink(missing_ok=True)
     _write(folder / CONFIG_FILE, write_config(config).encode())
-
-
-def check_config(config: TritonConfig, graph: bytes) -> None:
-    """Holds names, types and shapes of a configuration against the graph that was written.
-
-    Triton does the same when it loads a model, but not with the python backend.
-
-    Raises:
-        ModelSourceError: they differ.
-    """
-    proto = onnx.load_model_from_string(graph).graph
-    for configured, found in ((config.inputs, proto.input), (config.outputs, proto.output)):
-        actual = tuple(_tensor_of(value) for value in found)
-        if actual != configured:
-            raise ModelSourceError(
-                f"the configuration of {config.name!r} does not fit its graph: {configured} "
-                f"against {actual}"
-            )
-
-
-def _tensor_of(value: onnx.ValueInfoProto) -> TensorSpec:
-    kind = value.type.tensor_type
-    dtypes = {int(number): dtype for dtype, number in DTYPES.items()}
-    # The first dimension is the batch.
-    dims = tuple(size.dim_param or size.dim_value for size in kind.shape.dim[1:])
-    return TensorSpec(value.name, dtypes[kind.elem_type], dims)
 
 
 def exported(repository: Path) -> list[ModelSpec]:
@@ -388,5 +395,8 @@ def _not_there(repository: Path, name: str) -> str:
 def _write(file: Path, content: bytes) -> None:
     """Replaces a file as a whole; a reader sees the old one or the new one."""
     scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_bytes(content)
-    scratch.replace(file)
+    try:
+        scratch.write_bytes(content)
+        scratch.replace(file)
+    finally:
+        scratch.unlink(missing_ok=True)

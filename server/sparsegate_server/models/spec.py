@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.models.verification import Verification
@@ -215,13 +215,15 @@ class ModelSpec:
         }
         if not self.query_source:
             del raw["query_source"]
-        if self.verified is None:
-            del raw["verified"]
+        # It is of the folder, and lies beside this file (`models.record`).
+        del raw["verified"]
         return json.dumps(raw, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, where: str = SPEC_FILE) -> ModelSpec:
+    def from_json(cls, text: str | bytes, where: str = SPEC_FILE) -> ModelSpec:
         """Raises ModelSourceError when a field is missing, unknown or altered by hand.
+
+        What the parity gate found is no part of it: `verified` is None.
 
         Args:
             where: what the text is called in errors.
@@ -230,11 +232,14 @@ class ModelSpec:
             raw: dict[str, Any] = json.loads(text)
             stated = raw.pop("fingerprint")
             identity = ModelIdentity.from_dict(raw.pop("identity"))
-            record = raw.pop("verified", None)
-            verified = None if record is None else Verification.from_dict(record)
+            # Nobody could tell which graph a record in here is of.
+            if "verified" in raw:
+                raise ValueError("it has a record of `model verify`, which is no part of it")
             known = {field.name: raw[field.name] for field in fields(cls) if field.name in raw}
-            spec = cls(**{**known, "identity": identity, "verified": verified})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            spec = cls(**{**known, "identity": identity})
+            _check_choices(spec)
+        # Deep nesting ends in RecursionError.
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelSourceError(
                 f"{where} is not a model description ({error}): export the model again"
             ) from error
@@ -254,8 +259,32 @@ class ModelSpec:
         """
         file = (folder / SPEC_FILE).absolute()
         try:
-            return cls.from_json(file.read_text(), str(file))
+            return cls.from_json(file.read_bytes(), str(file))
         except FileNotFoundError as error:
             raise ModelSourceError(
                 f"{file.parent} has no {SPEC_FILE}: write it with `sparsegate-server model export`"
             ) from error
+        except OSError as error:
+            raise ModelSourceError(
+                f"{file} cannot be read ({error.strerror}): give this user the right to read the "
+                "model's folder, or export the model again"
+            ) from error
+
+
+_CHOICES: tuple[tuple[str, object], ...] = (
+    ("family", Family),
+    ("pooling", Pooling),
+    ("activation", Activation),
+    ("output", Output),
+    ("precision", Precision),
+    ("backend", TritonBackend),
+    ("device", Device),
+)
+
+
+def _check_choices(spec: ModelSpec) -> None:
+    """Raises ValueError where a field has a value that it cannot have."""
+    for name, choices in _CHOICES:
+        value = getattr(spec.identity if hasattr(spec.identity, name) else spec, name)
+        if value not in get_args(choices):
+            raise ValueError(f"{name} {value!r} is none of {', '.join(get_args(choices))}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.models.execution import export_command
 from sparsegate_server.models.query_table import QUERY_TABLE_FILE
+from sparsegate_server.models.record import read_record
 from sparsegate_server.models.spec import SPEC_FILE, TOKENIZER_FILE, ModelSpec
 
+CONFIG_FILE = "config.pbtxt"
 GRAPH_FILE = "1/model.onnx"
 TORCH_FILE = "1/model.safetensors"
 
@@ -31,8 +33,10 @@ def served_files(folder: Path, spec: ModelSpec) -> list[Path]:
 
 
 def missing_files(folder: Path, spec: ModelSpec) -> list[Path]:
-    """Those of a model's files that are not there."""
-    return [file for file in served_files(folder, spec) if not file.is_file()]
+    """Those of a model's files that are not there, what tells Triton how to serve it included."""
+    files = served_files(folder, spec)
+    files += [folder.with_name(name) / CONFIG_FILE for name in spec.served_names]
+    return [file for file in files if not file.is_file()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,19 @@ def survey(repository: Path) -> Survey:
 
 
 def whole(folder: Path) -> ModelSpec:
-    """Raises ModelSourceError when a file is missing or the description does not hold together."""
+    """A model whose files are all there, and what the parity gate found of it.
+
+    Raises:
+        ModelSourceError: a file is missing, or the description does not hold together or is of a
+            model of another name.
+    """
     spec = ModelSpec.load(folder)
+    if spec.name != folder.name:
+        raise ModelSourceError(
+            f"{folder} describes a model of the name {spec.name!r}: rename the folder to that, or "
+            f"export the model again with --name {folder.name}"
+        )
     missing = missing_files(folder, spec)
     if missing:
         raise ModelSourceError(f"{missing[0]} is missing: run `{export_command(spec)}`")
-    return spec
+    return replace(spec, verified=read_record(folder, spec, served_files(folder, spec)))

@@ -9,7 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import onnx
+
+from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.models import pbtxt
+from sparsegate_server.models.graph import DTYPES
 from sparsegate_server.models.pbtxt import Comment, Line, Message, Rows, Value, Word
 from sparsegate_server.models.signature import INPUTS, TensorSpec, outputs_of
 from sparsegate_server.models.spec import ModelSpec
@@ -270,3 +274,29 @@ def _warm_up(warm_up: WarmUp, inputs: Sequence[TensorSpec]) -> Message:
     )
     name = f"{warm_up.batch_size} of {warm_up.length} tokens"
     return Message((("name", name), ("batch_size", warm_up.batch_size), *zeros))
+
+
+def check_config(config: TritonConfig, graph: bytes) -> None:
+    """Holds names, types and shapes of a configuration against the graph that was written.
+
+    Triton does the same when it loads a model, but not with the python backend.
+
+    Raises:
+        ModelSourceError: they differ.
+    """
+    proto = onnx.load_model_from_string(graph).graph
+    for configured, found in ((config.inputs, proto.input), (config.outputs, proto.output)):
+        actual = tuple(_tensor_of(value) for value in found)
+        if actual != configured:
+            raise ModelSourceError(
+                f"the configuration of {config.name!r} does not fit its graph: {configured} "
+                f"against {actual}"
+            )
+
+
+def _tensor_of(value: onnx.ValueInfoProto) -> TensorSpec:
+    kind = value.type.tensor_type
+    dtypes = {int(number): dtype for dtype, number in DTYPES.items()}
+    # The first dimension is the batch.
+    dims = tuple(size.dim_param or size.dim_value for size in kind.shape.dim[1:])
+    return TensorSpec(value.name, dtypes[kind.elem_type], dims)

@@ -1,4 +1,4 @@
-"""What the parity gate found of a model's graph, as the model's description keeps it."""
+"""What the parity gate found of a model's graph, and what that means for serving it."""
 
 from __future__ import annotations
 

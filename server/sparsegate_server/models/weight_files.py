@@ -72,14 +72,18 @@ def _read_shards(index: Path) -> dict[str, NDArray[Any]]:
 
 def _read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
     try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelSourceError(f"{file} cannot be read: {error.strerror}") from error
+    try:
         # The Rust library checks the sizes and the offsets, and has no types.
-        tensors = deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
+        tensors = deserialize(content)  # type: ignore[no-untyped-call]
         return {
             name: widened(raw["data"], _DTYPES[raw["dtype"]]).reshape(raw["shape"])
             for name, raw in tensors
             if raw["dtype"] in _DTYPES
         }
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, ValueError, TypeError) as error:
         raise ModelSourceError(
             f"{file} is no safetensors file, or not a whole one: {error}. {FETCH_AGAIN}"
         ) from error

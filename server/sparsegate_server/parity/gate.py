@@ -167,7 +167,7 @@ def refusal(spec: ModelSpec, failures: Sequence[Check]) -> str:
 
 
 def record(found: Findings) -> Verification:
-    """What the model's description keeps."""
+    """What the model's folder keeps."""
     return Verification(
         runtime=found.runtime,
         reference=found.reference,

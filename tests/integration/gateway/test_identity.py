@@ -32,6 +32,7 @@ from sparsegate.v1 import (
     model_pb2,
     search_pb2,
 )
+from sparsegate_server.models.repository import record
 from sparsegate_server.models.spec import SPEC_FILE, ModelIdentity, ModelSpec
 from sparsegate_server.models.verification import Verification
 
@@ -225,8 +226,9 @@ async def test_precision_and_device_are_no_part_of_it(
     async with gateway(repository) as wire:
         await create(wire)
     verified = Verification("here", "fp32", "some", "", 1, 1, 0.0, 1.0, 1.0, 1.0)
-    changed = replace(spec, name="films", precision="int8", device="gpu", verified=verified)
+    changed = replace(spec, name="films", precision="int8", device="gpu")
     describe_model(repository, changed, model_repository)
+    record(repository, changed, verified)
     async with gateway(repository) as wire:
         done = await upsert(wire, document(text=TEXT))
         assert done.applied == 1

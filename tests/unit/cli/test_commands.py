@@ -75,6 +75,9 @@ def test_export_and_list(run: Run, tmp_path: Path) -> None:
         (["model", "export", "./nothing"], "nothing) and no hf:owner/name"),
         (["serve", "--port", "99999"], "server.port"),
         (["serve", "--settings", "/nowhere.toml"], "/nowhere.toml does not exist"),
+        (["model", "verify", "x", "--json", "/nowhere/x.json"], "--json /nowhere/x.json"),
+        # What the system itself refuses.
+        (["model", "export", "./" + "x" * 300], "File name too long"),
     ],
 )
 def test_an_error_is_one_clear_line(run: Run, command: list[str], words: str) -> None:

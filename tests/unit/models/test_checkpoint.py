@@ -35,6 +35,16 @@ def logits_of_graph(checkpoint: Checkpoint, ids: list[int]) -> NDArray[np.float3
     return np.asarray(found[0][0], np.float32)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none(tmp_path: Path, number: float) -> None:
+    tensors = bert_tensors(tmp_path)
+    name = "bert.encoder.layer.1.output.dense.weight"
+    tensors[name][2, :2] = number
+    folder = write(tmp_path / "own", tensors)
+    with pytest.raises(ModelSourceError, match=f"^{folder}: the tensor {name} has 2 numbers"):
+        Checkpoint.load(folder)
+
+
 @FAMILIES
 @pytest.mark.parametrize("prefix", ["", "module.", "transformer_rep.transformer."])
 def test_tensors_get_berts_names(tmp_path: Path, family: Family, prefix: str) -> None:

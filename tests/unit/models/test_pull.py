@@ -32,6 +32,13 @@ def folder_with(path: Path, *names: str) -> Path:
     return path
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.touch()
+    with pytest.raises(ModelSourceError, match=f"{file} is a file: name the folder"):
+        pull(str(file))
+
+
 def test_a_second_pull_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     first = pull("splade-tiny")
     monkeypatch.setattr(sys, "executable", "/nowhere/python")

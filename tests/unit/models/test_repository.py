@@ -20,6 +20,7 @@ from sparsegate_server.models.checkpoint import Checkpoint
 from sparsegate_server.models.pull import Pulled, pull
 from sparsegate_server.models.query_table import QUERY_TABLE_FILE, load_query_table
 from sparsegate_server.models.recipe import FamilyChoice
+from sparsegate_server.models.record import RECORD_FILE
 from sparsegate_server.models.repository import (
     Execution,
     Vectors,
@@ -74,10 +75,60 @@ def test_an_altered_spec_is_refused(model_repository: Path, change: dict[str, fl
         ModelSpec.from_json(json.dumps(raw))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"fingerprint": "x", "identity": {"a": 1}}'])
-def test_a_spec_that_is_none(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"fingerprint": "x", "identity": {"a": 1}}', b"\xff\xfe", b"[" * 100_000],
+)
+def test_a_spec_that_is_none(text: str | bytes) -> None:
     with pytest.raises(ModelSourceError, match="not a model description"):
         ModelSpec.from_json(text)
+
+
+def test_a_spec_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "sparsegate.json").mkdir()
+    with pytest.raises(ModelSourceError, match=r"sparsegate.json cannot be read \(Is a directory"):
+        ModelSpec.load(tmp_path)
+
+
+def test_a_folder_has_the_name_of_its_model(documents: Pulled, tmp_path: Path) -> None:
+    export(documents, tmp_path, name="small")
+    (tmp_path / "small").rename(tmp_path / "other")
+    with pytest.raises(ModelSourceError, match=r"'small': rename the folder .* --name other"):
+        load_specs(tmp_path, ["other"])
+
+
+def test_what_triton_needs_is_part_of_the_model(
+    documents: Pulled, queries: Pulled, tmp_path: Path
+) -> None:
+    vectors = Vectors(family=FamilyChoice.SPLADE, queries=queries)
+    export(documents, tmp_path, name="small", vectors=vectors)
+    for name in ("small", "small.query"):
+        config = tmp_path / name / "config.pbtxt"
+        content = config.read_bytes()
+        config.unlink()
+        with pytest.raises(ModelSourceError, match=f"{config} is missing: run `"):
+            load_specs(tmp_path, ["small"])
+        config.write_bytes(content)
+
+
+def test_a_repository_that_cannot_be_written(documents: Pulled, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for gate in (None, lambda *_: pytest.fail("nothing was written")):
+        for precision in ("fp32", "fp16"):
+            execution = Execution(precision=precision)
+            with pytest.raises(
+                ModelSourceError, match=r"file/small cannot be written \(.*--reposi"
+            ):
+                export(documents, file, name="small", execution=execution, gate=gate)
+
+
+def test_a_write_that_breaks_off_leaves_nothing(documents: Pulled, tmp_path: Path) -> None:
+    """As on a full disk; here the place of the description is taken."""
+    (tmp_path / "small" / "sparsegate.json").mkdir(parents=True)
+    with pytest.raises(ModelSourceError, match="small cannot be written"):
+        export(documents, tmp_path, name="small")
+    assert not [name for name in files(tmp_path) if ".sparsegate.json" in name]
 
 
 def test_a_model_that_is_only_committed_says_how_to_export_it(
@@ -296,7 +347,8 @@ def test_the_command_that_made_a_model_makes_it_again(
     (found,) = load_specs(repository, [name])
     assert (found.verified is None) == (spec.precision == "fp32")
     assert replace(found, verified=None) == spec
-    assert files(tmp_path / "one") == files(repository)
+    record = set() if found.verified is None else {f"{name}/{RECORD_FILE}"}
+    assert files(tmp_path / "one") | record == files(repository)
 
 
 @pytest.mark.parametrize("drop_special", [False, True])

@@ -103,6 +103,23 @@ def test_execution_is_no_part_of_the_identity(change: dict[str, object]) -> None
     assert ModelSpec.from_json(spec.to_json()) == spec
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("precision", "fp64"), ("backend", "openvino"), ("device", ["gpu"]), ("output", "")],
+)
+def test_a_description_says_nothing_that_cannot_be(field: str, value: object) -> None:
+    raw = {**json.loads(ModelSpec("x", IDENTITY).to_json()), field: value}
+    with pytest.raises(ModelSourceError, match=f"{field} .* is none of"):
+        ModelSpec.from_json(json.dumps(raw))
+
+
+def test_an_identity_says_nothing_that_cannot_be() -> None:
+    """Also where the fingerprint is that of what it says."""
+    later = ModelSpec("x", replace(IDENTITY, pooling="mean"))  # type: ignore[arg-type]
+    with pytest.raises(ModelSourceError, match="pooling 'mean' is none of max, sum"):
+        ModelSpec.from_json(later.to_json())
+
+
 def test_a_description_of_the_first_version_is_read() -> None:
     raw = json.loads(ModelSpec("x", IDENTITY).to_json())
     for later in ("backend", "device", "positions"):

@@ -16,7 +16,6 @@ from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.models import pbtxt
 from sparsegate_server.models.checkpoint import Checkpoint
 from sparsegate_server.models.export import export_graph, identity_of
-from sparsegate_server.models.repository import check_config
 from sparsegate_server.models.spec import (
     LENGTH_BUCKETS,
     ModelIdentity,
@@ -25,7 +24,7 @@ from sparsegate_server.models.spec import (
     Precision,
     TritonBackend,
 )
-from sparsegate_server.models.triton_config import config_of, write_config
+from sparsegate_server.models.triton_config import check_config, config_of, write_config
 
 from . import bert_oracle
 
