@@ -46,13 +46,18 @@ def timed(work: Callable[[], _Result]) -> tuple[_Result, float]:
 
 @contextlib.contextmanager
 def loaded(
-    documents: Sequence[Document], *, batch: int, shards: int = 1, optimize: bool = False
+    documents: Sequence[Document],
+    *,
+    batch: int,
+    shards: int = 1,
+    optimize: bool = False,
+    vocabulary: int = wiki.VOCABULARY,
 ) -> Iterator[index.Collection]:
     """A collection filled by upserts of `batch` documents, once its background work is done."""
     maintenance = index.Maintenance()
     with tempfile.TemporaryDirectory(prefix="sparsegate-bench-") as work:
         folder = Path(work) / "collection"
-        recovery.create(folder, index.Parameters(wiki.VOCABULARY, shards), {})
+        recovery.create(folder, index.Parameters(vocabulary, shards), {})
         collection = index.Collection(folder, maintenance=maintenance)
         for start in range(0, len(documents), batch):
             collection.upsert(documents[start : start + batch])

@@ -38,6 +38,11 @@ class SparseVector:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def within(self, terms: range) -> SparseVector:
+        """Only the weights of these terms."""
+        start, end = np.searchsorted(self.indices, (terms.start, terms.stop))
+        return SparseVector(self.indices[start:end], self.values[start:end])
+
     @classmethod
     def from_untrusted(
         cls, indices: NDArray[np.uint32], values: NDArray[np.float32], vocabulary_size: int

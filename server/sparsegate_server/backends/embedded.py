@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from sparsegate_server.backends.base import (
 )
 from sparsegate_server.backends.facts import facts_of
 from sparsegate_server.backends.members import Member, Members, parameters_of
+from sparsegate_server.backends.threads import Threads
 from sparsegate_server.errors import CorruptStore, ShuttingDown, SparsegateError
 from sparsegate_server.filters import FieldKind, Filter
 from sparsegate_server.index import recovery
@@ -48,8 +49,6 @@ from sparsegate_server.types import DocumentId, SparseVector
 _Result = TypeVar("_Result")
 
 MOST_SNAPSHOT_BYTES = 2**36
-_LONG_THREADS = 4
-"""Optimizations, calibrations, snapshots and restores that run at once."""
 
 
 class EmbeddedBackend:
@@ -72,23 +71,17 @@ class EmbeddedBackend:
         most_payload_bytes: int = 0,
     ) -> None:
         self._path = settings.folder
-        self._threads = settings.threads or os.cpu_count() or 1
+        self._threads = Threads(settings.threads or os.cpu_count() or 1)
         self._tuning = index.Tuning(
             tail_documents=settings.tail_documents,
             most_unindexed=settings.max_unindexed_documents,
-            threads=self._threads,
+            threads=self._threads.count,
             scrub_seconds=settings.scrub_hours * 3600,
             most_payload_bytes=most_payload_bytes,
         )
         self._most_snapshot_bytes = most_snapshot_bytes
-        # Reads and the shards of one read share these threads. An idle engine gives a search all
-        # of them; a busy one leaves each search to its own thread, see `fan_out`.
-        self._readers = ThreadPoolExecutor(self._threads, "sparsegate-read")
-        self._long = ThreadPoolExecutor(_LONG_THREADS, "sparsegate-long")
-        self._names = ThreadPoolExecutor(1, "sparsegate-names")
         self._opened: Members | None = None
         self._maintenance: index.Maintenance | None = None
-        self._closed = False
 
     async def start(self) -> None:
         """Opens the data folder and every collection in it. One that cannot be read is refused from
@@ -97,22 +90,20 @@ class EmbeddedBackend:
         Raises:
             DataFolderLocked, DataFolderUnusable, StorageFull, CorruptStore: of the folder itself.
         """
-        await self._named(index.warm_up)
-        folder = await self._named(lambda: DataFolder(self._path))
+        await self._threads.named(index.warm_up)
+        folder = await self._threads.named(lambda: DataFolder(self._path))
         self._maintenance = index.Maintenance()
         members = Members(folder, self._open)
-        await self._named(members.open_all)
+        await self._threads.named(members.open_all)
         self._opened = members
 
     async def close(self) -> None:
         """Finishes what was begun, refuses the rest, and seals what is new."""
-        self._closed = True
-        for executor in (self._readers, self._names):
-            await asyncio.to_thread(executor.shutdown)
+        await self._threads.close()
         for member in self._opened.all() if self._opened else ():
             await asyncio.to_thread(member.collection.close)
         # Whatever was long found its collection closed, and leaves the folder alone from here on.
-        await asyncio.to_thread(self._long.shutdown)
+        await self._threads.finish_long()
         if self._maintenance:
             await asyncio.to_thread(self._maintenance.close)
         if self._opened:
@@ -128,11 +119,11 @@ class EmbeddedBackend:
 
     async def get_collection(self, name: str) -> CollectionStats:
         member = self._member(name)
-        return await self._read(lambda: member.stats(self._members.aliases_of(member)))
+        return await self._threads.read(lambda: member.stats(self._members.aliases_of(member)))
 
     async def list_collections(self) -> list[CollectionStats]:
         members = self._members
-        return await self._read(
+        return await self._threads.read(
             lambda: [each.stats(members.aliases_of(each)) for each in members.all()]
         )
 
@@ -143,7 +134,7 @@ class EmbeddedBackend:
         return self._members.states()
 
     async def delete_collection(self, name: str) -> None:
-        await self._named(lambda: self._members.delete(name))
+        await self._threads.named(lambda: self._members.delete(name))
 
     def counts(self, name: str) -> Counts:
         return self._member(name).collection.counts()
@@ -153,11 +144,11 @@ class EmbeddedBackend:
 
     async def optimize(self, name: str) -> CollectionStats:
         member = self._member(name)
-        await self._of(member, self._long, member.collection.optimize)
+        await self._long_of(member, member.collection.optimize)
         return await self.get_collection(member.config.name)
 
     async def update_aliases(self, changes: Sequence[AliasChange]) -> list[Alias]:
-        await self._named(lambda: self._members.update_aliases(changes))
+        await self._threads.named(lambda: self._members.update_aliases(changes))
         return self._members.aliases()
 
     async def list_aliases(self) -> list[Alias]:
@@ -212,7 +203,8 @@ class EmbeddedBackend:
         member = self._member(name)
 
         def read() -> Fetched:
-            return member.ranges.fetched(member.collection.get(ids, select, max_bytes=max_bytes))
+            own = member.ranges.selecting(select, 0)
+            return member.collection.get(ids, own, max_bytes=max_bytes)
 
         return await self._read_of(member, read)
 
@@ -229,8 +221,8 @@ class EmbeddedBackend:
         member = self._member(name)
 
         def read() -> Page:
-            page = member.collection.scroll(after, limit, filter, select, max_bytes=max_bytes)
-            return member.ranges.page(page)
+            own = member.ranges.selecting(select, 0)
+            return member.collection.scroll(after, limit, filter, own, max_bytes=max_bytes)
 
         return await self._read_of(member, read)
 
@@ -260,8 +252,7 @@ class EmbeddedBackend:
         ranges, tier = member.ranges, options.tier
 
         def search() -> SearchResult:
-            placed = ranges.placed(query, tier)
-            return ranges.result(member.collection.search(placed, options), tier)
+            return ranges.result(member.collection.search(*ranges.asked(query, options)), tier)
 
         return await self._read_of(member, search)
 
@@ -273,9 +264,10 @@ class EmbeddedBackend:
         config: CollectionConfig | None = None,
     ) -> list[SearchResult | SparsegateError]:
         member = self._member(name, config)
-        placed = [(member.ranges.placed(each, of.tier), of) for each, of in searches]
-        with member.collection.batch(placed, threads=self._threads) as batch:
-            outcomes = await batches.answered(batch, self._threads, self._read_soon)
+        asked = [member.ranges.asked(query, options) for query, options in searches]
+        threads = self._threads
+        with member.collection.batch(asked, threads=threads.count) as batch:
+            outcomes = await batches.answered(batch, threads.count, threads.read_soon)
         return [
             self._members.told(member, each)
             if isinstance(each, SparsegateError)
@@ -316,7 +308,7 @@ class EmbeddedBackend:
             return member.collection.calibrate(queries, limit, abandoned=abandoned.is_set)
 
         try:
-            return await self._of(member, self._long, measure)
+            return await self._long_of(member, measure)
         finally:
             abandoned.set()
 
@@ -330,25 +322,25 @@ class EmbeddedBackend:
             folder = self._members.folder.make_snapshots(name)
             return snapshots.create(member.collection, folder, name)
 
-        return await self._of(member, self._long, create)
+        return await self._long_of(member, create)
 
     async def list_snapshots(self, name: str) -> list[Snapshot]:
         def read() -> list[Snapshot]:
             own = self._members.with_snapshots(name)
             return snapshots.listed(self._members.folder.snapshots(own), own)
 
-        return await self._read(read)
+        return await self._threads.read(read)
 
     async def delete_snapshot(self, name: str, snapshot: str) -> None:
         path = await self.snapshot_path(name, snapshot)
-        await self._read(lambda: snapshots.delete(path))
+        await self._threads.read(lambda: snapshots.delete(path))
 
     async def snapshot_path(self, name: str, snapshot: str) -> Path:
         def find() -> Path:
             own = self._members.with_snapshots(name)
             return snapshots.path(self._members.folder.snapshots(own), snapshot)
 
-        return await self._read(find)
+        return await self._threads.read(find)
 
     async def restore_snapshot(self, name: str, archive: Path) -> CollectionStats:
         def restore(folder: Path) -> None:
@@ -359,20 +351,20 @@ class EmbeddedBackend:
     async def _add(self, name: str, make: Callable[[Path], None]) -> CollectionStats:
         """Has a collection made beside the others, which may take long, then gives it its name."""
         members = self._members
-        await self._named(lambda: members.check_free(name))
-        prepared = await self._in(self._long, lambda: members.folder.prepare(make))
-        return await self._named(lambda: members.install(prepared, name).stats())
+        await self._threads.named(lambda: members.check_free(name))
+        prepared = await self._threads.long(lambda: members.folder.prepare(make))
+        return await self._threads.named(lambda: members.install(prepared, name).stats())
 
     def _open(self, folder: Path) -> index.Collection:
         return index.Collection(
             folder,
             self._tuning,
-            pool=self._readers if self._threads > 1 else None,
+            pool=self._threads.readers if self._threads.count > 1 else None,
             maintenance=self._maintenance,
         )
 
     def _member(self, name: str, config: CollectionConfig | None = None) -> Member:
-        self._refuse_if_closed()
+        self._threads.refuse_if_closed()
         return self._members.get(name, config)
 
     @property
@@ -385,38 +377,17 @@ class EmbeddedBackend:
         self, member: Member, submit: Callable[[], Future[WriteResult]]
     ) -> WriteResult:
         """Prepares a write in a thread, then waits for its commit."""
-        submitted = await self._of(member, self._readers, submit)
+        submitted = await self._read_of(member, submit)
         return await self._told(member, asyncio.wrap_future(submitted))
 
     async def _read_of(self, member: Member, work: Callable[[], _Result]) -> _Result:
-        return await self._of(member, self._readers, work)
+        return await self._told(member, self._threads.read(work))
 
-    async def _of(
-        self, member: Member, executor: ThreadPoolExecutor, work: Callable[[], _Result]
-    ) -> _Result:
-        return await self._told(member, self._in(executor, work))
+    async def _long_of(self, member: Member, work: Callable[[], _Result]) -> _Result:
+        return await self._told(member, self._threads.long(work))
 
     async def _told(self, member: Member, work: Awaitable[_Result]) -> _Result:
         try:
             return await work
         except (ShuttingDown, CorruptStore) as error:
             raise self._members.told(member, error) from None
-
-    async def _read(self, work: Callable[[], _Result]) -> _Result:
-        return await self._in(self._readers, work)
-
-    async def _named(self, work: Callable[[], _Result]) -> _Result:
-        """Work that changes names, or needs them to stay: one at a time."""
-        return await self._in(self._names, work)
-
-    async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
-        self._refuse_if_closed()
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
-
-    def _read_soon(self, work: Callable[[], _Result]) -> Future[_Result]:
-        self._refuse_if_closed()
-        return self._readers.submit(work)
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise ShuttingDown("the index is shutting down: retry later")

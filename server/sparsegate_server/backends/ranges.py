@@ -16,10 +16,10 @@ import numpy as np
 
 from sparsegate_server.operations import (
     Document,
-    Fetched,
     Found,
-    Page,
+    SearchOptions,
     SearchResult,
+    Selection,
     Standing,
 )
 from sparsegate_server.types import SparseVector
@@ -61,24 +61,28 @@ class TermRanges:
         """A tier's own vector, of one with the term ids of the index."""
         if self._single:
             return vector
-        low, high = self._bounds[tier], self._bounds[tier + 1]
-        start, end = np.searchsorted(vector.indices, (low, high))
-        return SparseVector(vector.indices[start:end] - np.uint32(low), vector.values[start:end])
+        own = vector.within(self._terms(tier))
+        return SparseVector(own.indices - np.uint32(self._bounds[tier]), own.values)
 
-    def fetched(self, read: Fetched) -> Fetched:
-        if self._single:
-            return read
-        return replace(
-            read, documents=tuple(each and self._found(each, 0) for each in read.documents)
-        )
+    def selecting(self, select: Selection, tier: int) -> Selection:
+        """The same parts of documents, but one tier's vectors: the index counts and returns no
+        other weights. Those of the own model are as they should be then."""
+        if self._single or not select.vector:
+            return select
+        return replace(select, terms=self._terms(tier))
 
-    def page(self, read: Page) -> Page:
-        if self._single:
-            return read
-        return replace(read, documents=tuple(self._found(each, 0) for each in read.documents))
+    def asked(
+        self, query: SparseVector, options: SearchOptions
+    ) -> tuple[SparseVector, SearchOptions]:
+        """A search as the index takes it."""
+        select = self.selecting(options.select, options.tier)
+        if select is not options.select:
+            options = replace(options, select=select)
+        return self.placed(query, options.tier), options
 
     def result(self, found: SearchResult, tier: int) -> SearchResult:
-        if self._single:
+        """What a search that was `asked` so has found, with the term ids of its tier."""
+        if not tier:
             return found
         return replace(
             found,
@@ -87,6 +91,7 @@ class TermRanges:
         )
 
     def standing(self, standing: Standing, tier: int) -> Standing:
+        """The same in a tier, with the term ids and the weights of its own."""
         if self._single:
             return standing
         bar = standing.bar_vector
@@ -96,6 +101,10 @@ class TermRanges:
             vector=self.part(standing.vector, tier),
             bar_vector=bar and self.part(bar, tier),
         )
+
+    def _terms(self, tier: int) -> range:
+        """A tier's term ids in the index."""
+        return range(self._bounds[tier], self._bounds[tier + 1])
 
     def _found(self, document: Found, tier: int) -> Found:
         if document.vector is None:

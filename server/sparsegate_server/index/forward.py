@@ -39,6 +39,14 @@ class Forward:
         span = slice(self.indptr[row], self.indptr[row + 1])
         return SparseVector(self.terms[span].astype(np.uint32), self.weights[span].copy())
 
+    def lengths(self, rows: NDArray[np.int64], terms: range | None = None) -> NDArray[np.int64]:
+        """How many weights each of some rows has, of `terms` or at all: int64 [n]."""
+        if terms is None:
+            return self.indptr[rows + 1] - self.indptr[rows]
+        counts = np.empty(len(rows), np.int64)
+        kernels.count_terms(self.indptr, self.terms, rows, terms.start, terms.stop, counts)
+        return counts
+
     @classmethod
     def of(cls, vectors: Sequence[SparseVector]) -> Forward:
         """Rows of `vectors`.

@@ -34,7 +34,7 @@ class Hydration:
         return [
             Found(
                 ids.decode(part.key(row)),
-                part.vector(row) if select.vector else None,
+                select.of_vector(part.vector(row)) if select.vector else None,
                 record.text if select.text else None,
                 select.of(record.payload) if select.payload else {},
             )

@@ -154,6 +154,6 @@ class Part(Protocol):
 
     def vector(self, row: int) -> SparseVector: ...
 
-    def sizes(self, rows: NDArray[np.int64]) -> Sizes:
-        """Of each row."""
+    def sizes(self, rows: NDArray[np.int64], terms: range | None = None) -> Sizes:
+        """Of each row; of its vector the weights of these terms count, or all."""
         ...

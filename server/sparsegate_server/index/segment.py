@@ -271,12 +271,12 @@ class Segment:
     def vector(self, row: int) -> SparseVector:
         return self.forward.row(row)
 
-    def sizes(self, rows: NDArray[np.int64]) -> Sizes:
+    def sizes(self, rows: NDArray[np.int64], terms: range | None = None) -> Sizes:
         return Sizes(
             self.keys.offsets[rows + 1] - self.keys.offsets[rows],
             self.details.text_bytes[rows].astype(np.int64),
             self.details.payload_bytes[rows].astype(np.int64),
-            self.forward.indptr[rows + 1] - self.forward.indptr[rows],
+            self.forward.lengths(rows, terms),
         )
 
 

@@ -30,7 +30,7 @@ def estimated(places: Sequence[Place], select: Selection) -> NDArray[np.int64]:
     sizes = np.full(len(places), _DOCUMENT_BYTES, np.int64)
     for part, numbers in by_part.items():
         rows = np.array([places[number][1] for number in numbers], np.int64)
-        own = part.sizes(rows)
+        own = part.sizes(rows, select.terms)
         sizes[numbers] += own.ids + own.texts * select.text + own.payloads * select.payload
         sizes[numbers] += own.vectors * _WEIGHT_BYTES * select.vector
     return sizes

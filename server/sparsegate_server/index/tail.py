@@ -264,14 +264,14 @@ class TailView:
     def _forward(self) -> Forward:
         return Forward(self.indptr, self.terms, self.weights)
 
-    def sizes(self, rows: NDArray[np.int64]) -> Sizes:
+    def sizes(self, rows: NDArray[np.int64], terms: range | None = None) -> Sizes:
         stored = np.array([self.tail.sizes[row] for row in rows.tolist()], np.int64).reshape(-1, 2)
         keys = [len(self.tail.keys[row]) for row in rows.tolist()]
         return Sizes(
             np.array(keys, np.int64),
             stored[:, 0],
             stored[:, 1],
-            self.indptr[rows + 1] - self.indptr[rows],
+            self._forward.lengths(rows, terms),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -96,6 +97,41 @@ class EncodePlan:
         self._metrics.texts.labels(name, mode.value).inc(len(done))
         self._metrics.tokens.labels(name, mode.value).inc(sum(item.tokens_used for item in done))
         return results
+
+    async def run_all(
+        self,
+        work: Sequence[tuple[Encoder, Sequence[str]]],
+        mode: Mode,
+        *,
+        on_truncation: OnTruncation,
+        timings: EncodeTimings,
+        caller: Caller,
+    ) -> list[list[Encoding | SparsegateError]]:
+        """Has several encoders encode at once, each its texts; the result has a list for each.
+
+        Raises:
+            What the first of them in order raises for all its texts; nothing of the others is
+            under way any more then.
+        """
+        tasks = [
+            asyncio.create_task(
+                self.run(
+                    encoder,
+                    texts,
+                    mode,
+                    on_truncation=on_truncation,
+                    timings=timings,
+                    caller=caller,
+                )
+            )
+            for encoder, texts in work
+        ]
+        try:
+            return [await task for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def execution(self, encoder: Encoder) -> Execution:
         """How an encoder's model runs here."""

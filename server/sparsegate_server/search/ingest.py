@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sparsegate_server.backends.base import CollectionConfig, IndexBackend
@@ -91,12 +91,12 @@ class IngestPlan:
 
         Errors of single documents have their field relative to the document (`vector.values[3]`).
 
-        In a collection with a ladder every model of it makes a vector of each text: a document is
-        whole, or refused.
+        In a collection with a ladder every model of it makes a vector of each text, all at once: a
+        document is whole, or refused.
 
         Raises:
             CollectionNotFound, FingerprintMismatch, ModelNotFound, and whatever an encoder raises
-                for all texts at once.
+                for all texts at once: of several, the first in the ladder's order.
         """
         config = self._backend.config(collection)
         work = _Work(drafts)
@@ -107,14 +107,13 @@ class IngestPlan:
                     work.vectors[at].append(draft.vector.accept(config.own, self._models))
             except SparsegateError as error:
                 work.results[at] = error
-        execution = None
-        for number, tier in enumerate(config.tiers):
-            pending = [at for at, _ in work.good() if len(work.vectors[at]) == number]
-            if pending:
-                encoder = self._models.of_tier(tier)
-                await self._encode_texts(encoder, work, pending, on_truncation, timings, caller)
-                if tier is config.own:
-                    execution = self._models.execution(encoder)
+        encoders = {
+            number: self._models.of_tier(tier)
+            for number, tier in enumerate(config.tiers)
+            if work.pending(number)
+        }
+        await self._encode_texts(encoders, work, on_truncation, timings, caller)
+        execution = self._models.execution(encoders[0]) if 0 in encoders else None
         return Encoded(config, tuple(work.results), work.documents(), execution)
 
     async def write(
@@ -143,24 +142,27 @@ class IngestPlan:
 
     async def _encode_texts(
         self,
-        encoder: Encoder,
+        encoders: Mapping[int, Encoder],
         work: _Work,
-        pending: Sequence[int],
         on_truncation: OnTruncation,
         timings: Timings,
         caller: Caller,
     ) -> None:
-        """Adds a model's vectors of the drafts at these places."""
-        encoded = await self._encode.run(
-            encoder,
-            [work.text(at) for at in pending],
+        """Adds the vectors of the tiers whose encoders are given, by number."""
+        pending = [work.pending(number) for number in encoders]
+        encoded = await self._encode.run_all(
+            [
+                (encoder, [work.text(at) for at in places])
+                for encoder, places in zip(encoders.values(), pending, strict=True)
+            ],
             Mode.DOCUMENT,
             on_truncation=on_truncation,
             timings=timings.encode,
             caller=caller,
         )
-        for at, item in zip(pending, encoded, strict=True):
-            work.add(at, item)
+        for places, items in zip(pending, encoded, strict=True):
+            for at, item in zip(places, items, strict=True):
+                work.add(at, item)
 
     async def _write(
         self, encoded: Encoded, timings: Timings, request_id: str, batch: StreamBatch | None
@@ -201,6 +203,10 @@ class _Work:
         for at, draft in enumerate(self._drafts):
             if isinstance(draft, Draft) and isinstance(self.results[at], Applied):
                 yield at, draft
+
+    def pending(self, tier: int) -> list[int]:
+        """Places of the good drafts of whose text the tier's model is to make a vector."""
+        return [at for at, draft in self.good() if tier or draft.vector is None]
 
     def text(self, at: int) -> str:
         draft = self._drafts[at]

@@ -170,6 +170,29 @@ async def test_writes_need_every_model(wire: Wire) -> None:
     assert got.missing
 
 
+async def test_a_refused_document_is_in_no_tier_and_the_others_are_in_all(wire: Wire) -> None:
+    await filled(wire)
+    reply = await upsert(
+        wire, "films", document(7, "more cheese"), document(8, " "), document(9, "no cheese")
+    )
+    assert [each.HasField("error") for each in reply.results] == [False, True, False]
+    assert read(reply.results[1].error)[1:] == ("BLANK_TEXT", ["documents[1].text"])
+    assert reply.applied == 2
+    for tier in (0, 1):
+        found = dict(ranking(await search(wire, "films", tier=tier)))
+        assert found.keys() & {7, 8, 9} == {7, 9}
+
+
+async def test_where_no_model_can_the_own_one_s_reason_is_told(wire: Wire) -> None:
+    await filled(wire)
+    for name in ("free", "tiny"):
+        await unload(wire, name)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await upsert(wire, "films", document(9, "an opera"))
+    assert details(caught.value)[1] == "MODEL_NOT_FOUND"
+    assert "'tiny'" in (caught.value.details() or "")
+
+
 async def test_a_vector_of_one_s_own_comes_with_the_text(wire: Wire) -> None:
     await filled(wire)
     own = common_pb2.SparseVector(indices=[5000], values=[2.0])

@@ -19,7 +19,7 @@ from sparsegate_server.backends.base import CollectionConfig, Tier
 from sparsegate_server.backends.embedded import EmbeddedBackend
 from sparsegate_server.backends.facts import config_from, facts_of
 from sparsegate_server.backends.ranges import TermRanges
-from sparsegate_server.errors import SnapshotRefused, SparsegateError
+from sparsegate_server.errors import ReplyTooLarge, SnapshotRefused, SparsegateError
 from sparsegate_server.filters import Filter, Match
 from sparsegate_server.operations import WHOLE, Document, SearchOptions
 from sparsegate_server.settings import Index
@@ -180,6 +180,40 @@ async def test_reads_give_the_own_model_s_vectors_and_writes_change_all_tiers(
     for tier in range(len(SIZES)):
         options = SearchOptions(limit=5, tier=tier)
         assert not (await backend.search("ladder", before[tier], options)).ids
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_reply_is_as_large_as_that_of_its_tier_alone(
+    backend: EmbeddedBackend, sealed: bool
+) -> None:
+    """Most of all, the many terms of another tier keep nobody from reading one of few."""
+    vector = of_dict({1: 1.0, 2: 2.0})
+    large = of_dict(dict.fromkeys(range(1, 5_000), 1.0))
+    alone = await filled(backend, [(vector, vector, large)] * 3)
+    names = ("ladder", *alone)
+    if sealed:
+        for name in names:
+            await backend.optimize(name)
+    for tier, name in enumerate(alone):
+        told = {}
+        for asked, number in ((name, 0), ("ladder", tier)):
+            options = SearchOptions(limit=3, select=WHOLE, max_bytes=1, tier=number)
+            with pytest.raises(ReplyTooLarge) as caught:
+                await backend.search(asked, vector, options)
+            (batched,) = await backend.search_batch(asked, [(vector, options)])
+            told[asked] = caught.value.message, str(batched)
+        assert told[name] == told["ladder"]
+    messages = []
+    pages = []
+    for name in ("ladder", alone[0]):
+        with pytest.raises(ReplyTooLarge) as caught:
+            await backend.get(name, [0, 1, 2], max_bytes=1)
+        messages.append(caught.value.message)
+        page = await backend.scroll(name, after=None, limit=3, max_bytes=200)
+        pages.append([each.id for each in page.documents])
+    assert messages[0] == messages[1]
+    assert pages[0] == pages[1] == [0, 1]
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from sparsegate_server.filters import Filter
-from sparsegate_server.index import Collection, Parameters, Tuning, recovery, verification
+from sparsegate_server.index import (
+    Collection,
+    Parameters,
+    Tuning,
+    recovery,
+    verification,
+    warm_up,
+)
 from sparsegate_server.index.files.manifest import NAME, read_manifest
 from sparsegate_server.index.reader import Reader
 from sparsegate_server.index.view import Published, View
@@ -109,6 +116,7 @@ def assert_tidy(folder: Path) -> None:
 
 def sound(folder: Path) -> list[tuple[str, str]]:
     """What `verify` finds wrong."""
+    warm_up()  # else what it calls would be compiled for whatever arrays come first
     problems: list[tuple[str, str]] = []
     verification.verify(folder, lambda *found: problems.append(found))
     return [(name, problem) for name, problem in problems if problem]

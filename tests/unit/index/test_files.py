@@ -262,7 +262,8 @@ def exercise(damaged: Segment) -> None:
     assert damaged.frequencies(terms, 1).shape == (VOCABULARY,)
     damaged.locate(Keys.of([b"\0" + bytes(7) + b"\7", b"\1"]), 1)
     damaged.after(b"\0" + bytes(8), 50, 1)
-    damaged.sizes(np.arange(damaged.rows, dtype=np.uint32))
+    damaged.sizes(np.arange(damaged.rows))
+    damaged.sizes(np.arange(damaged.rows), range(2, VOCABULARY))
     damaged.vector(7)
     damaged.visible(1)
 

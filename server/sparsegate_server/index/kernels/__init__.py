@@ -43,6 +43,7 @@ from sparsegate_server.index.kernels.rows import (
     UNKNOWN_TERM,
     UNSORTED,
     check_rows,
+    count_terms,
     place_rows,
     visible_rows,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "chain_rows",
     "check_rows",
     "count_bits",
+    "count_terms",
     "document_frequencies",
     "either",
     "fill_buckets",

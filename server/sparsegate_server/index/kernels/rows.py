@@ -8,7 +8,16 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from sparsegate_server.index.kernels.arrays import F32, F32_OUT, I64, TERMS, TERMS_OUT, U32, U64
+from sparsegate_server.index.kernels.arrays import (
+    F32,
+    F32_OUT,
+    I64,
+    I64_OUT,
+    TERMS,
+    TERMS_OUT,
+    U32,
+    U64,
+)
 from sparsegate_server.index.kernels.registry import kernel
 
 SOUND, UNSORTED, UNKNOWN_TERM, BAD_WEIGHT = 0, 1, 2, 3
@@ -59,6 +68,23 @@ def place_rows(
             for offset in range(indptr[row + 1] - start):
                 to_terms[to + offset] = terms[start + offset]
                 to_weights[to + offset] = weights[start + offset]
+
+
+@kernel(I64, TERMS, I64, types.int64, types.int64, I64_OUT)
+def count_terms(
+    indptr: NDArray[np.int64],
+    terms: NDArray[Any],
+    rows: NDArray[np.int64],
+    first: int,
+    stop: int,
+    counts: NDArray[np.int64],
+) -> None:
+    """Fills `counts` with how many terms of `first..stop` each of some sparse rows has."""
+    for number in range(len(rows)):
+        count = 0
+        for at in range(indptr[rows[number]], indptr[rows[number] + 1]):
+            count += first <= terms[at] < stop
+        counts[number] = count
 
 
 @kernel(U64, U64, types.uint64, types.int64, types.int64, types.int64)
