@@ -22,8 +22,8 @@ from sparsegate_server.inference.failures import (
     translate,
     translate_load,
 )
+from sparsegate_server.models.signature import FINGERPRINT_KEY
 from sparsegate_server.models.spec import ModelSpec
-from sparsegate_server.models.triton_config import FINGERPRINT_PARAMETER
 
 T = TypeVar("T")
 
@@ -208,7 +208,7 @@ class Endpoint:
 
     async def _verify(self, spec: ModelSpec) -> None:
         reply: Any = await self._client.get_model_config(spec.name)
-        served = reply.config.parameters[FINGERPRINT_PARAMETER].string_value
+        served = reply.config.parameters[FINGERPRINT_KEY].string_value
         if served != spec.fingerprint:
             raise FingerprintMismatch(
                 f"Triton at {self.url} serves {spec.name!r} with fingerprint {served or 'none'}, "

@@ -21,6 +21,7 @@ from sparsegate_server.errors import (
     ModelSourceError,
 )
 from sparsegate_server.inference.base import TokenBatch
+from sparsegate_server.models.signature import FINGERPRINT_KEY
 from sparsegate_server.models.spec import ModelSpec
 
 GRAPH_FILE = "1/model.onnx"
@@ -32,11 +33,16 @@ _Key: TypeAlias = tuple[str, str, str, str, bool]
 class OnnxGraph:
     """One loaded graph.
 
+    Args:
+        threads: of one batch.
+        fingerprint: of the model that it must be of; empty for whatever lies there.
+
     Raises:
-        ModelSourceError: the file is missing or no graph that onnxruntime understands.
+        ModelSourceError: the file is missing, no graph that onnxruntime understands, or that of
+            another model.
     """
 
-    def __init__(self, file: Path, threads: int = 1) -> None:
+    def __init__(self, file: Path, threads: int = 1, *, fingerprint: str = "") -> None:
         if not file.is_file():
             raise ModelSourceError(
                 f"{file} does not exist: export the model with `sparsegate-server model export`"
@@ -51,6 +57,12 @@ class OnnxGraph:
         # Onnxruntime's exceptions have no common base but this.
         except Exception as error:
             raise ModelSourceError(f"{file} cannot be loaded: {error}") from error
+        found = self._session.get_modelmeta().custom_metadata_map.get(FINGERPRINT_KEY, "")
+        if fingerprint and found != fingerprint:
+            raise ModelSourceError(
+                f"{file} is the graph of a model with fingerprint {found or 'none'}, not "
+                f"{fingerprint}: its vectors would mean something else; export the model again"
+            )
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, batch: TokenBatch) -> dict[str, NDArray[np.generic]]:
@@ -77,7 +89,7 @@ class OnnxBackend:
         workers: batches of queries that run side by side, and as many of bulk; 0 means one a core.
 
     Raises:
-        ModelSourceError: a graph is missing or not understood.
+        ModelSourceError: a graph is missing, not understood, or another model's.
     """
 
     name = "onnx"
@@ -132,7 +144,11 @@ class OnnxBackend:
 
     def _read(self, spec: ModelSpec) -> dict[_Key, OnnxGraph]:
         return {
-            _key(spec, name): OnnxGraph(self._repository / name / GRAPH_FILE, self._intra_threads)
+            _key(spec, name): OnnxGraph(
+                self._repository / name / GRAPH_FILE,
+                self._intra_threads,
+                fingerprint=spec.fingerprint,
+            )
             for name in spec.served_names
         }
 

@@ -22,7 +22,7 @@ from sparsegate_server.models.pooling import (
 )
 from sparsegate_server.models.query_table import table_sha256
 from sparsegate_server.models.recipe import Recipe
-from sparsegate_server.models.signature import INPUTS, TensorSpec, outputs_of
+from sparsegate_server.models.signature import FINGERPRINT_KEY, INPUTS, TensorSpec, outputs_of
 from sparsegate_server.models.spec import TOKENIZER_FILE, ModelIdentity, Output, Precision
 from sparsegate_server.models.vocabulary import Vocabulary
 
@@ -95,7 +95,8 @@ def export_graph(
     """The ONNX model, the same bytes for the same arguments.
 
     Inputs and outputs are those of `models.signature`; what the numbers mean,
-    `inference.base.InferenceBackend` says.
+    `inference.base.InferenceBackend` says. The identity's fingerprint is in its metadata, so that a
+    graph in another model's folder is found out.
 
     Args:
         checkpoint: of the documents, or of the queries where those have a graph of their own.
@@ -125,7 +126,8 @@ def export_graph(
         tensors = outputs_of(identity, output, positions)
         for value, tensor in zip(values, tensors, strict=True):
             _output(graph, value, tensor)
-        return graph.build(f"{identity.family}_{output}")
+        metadata = {FINGERPRINT_KEY: identity.fingerprint}
+        return graph.build(f"{identity.family}_{output}", metadata)
     except ValueError as error:
         raise ModelSourceError(f"the checkpoint's tensors do not fit together: {error}") from error
 

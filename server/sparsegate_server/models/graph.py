@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ class GraphBuilder:
     def cast(self, value: str, dtype: str) -> str:
         return self.node("Cast", value, to=DTYPES[dtype])
 
-    def build(self, name: str) -> bytes:
+    def build(self, name: str, metadata: Mapping[str, str] | None = None) -> bytes:
         """The checked model, serialized; equal graphs give equal bytes."""
         graph = helper.make_graph(
             self._nodes, name, self._inputs, self._outputs, list(self._constants.values())
@@ -84,5 +84,6 @@ class GraphBuilder:
             ir_version=IR_VERSION,
             producer_name="sparsegate",
         )
+        helper.set_model_props(model, dict(metadata or {}))
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))

@@ -55,7 +55,6 @@ from sparsegate_server.models.survey import (
 )
 from sparsegate_server.models.torch_weights import torch_weights
 from sparsegate_server.models.triton_config import (
-    FINGERPRINT_PARAMETER,
     MAX_BATCH_SIZE,
     check_config,
     config_of,
@@ -64,7 +63,6 @@ from sparsegate_server.models.triton_config import (
 from sparsegate_server.models.verification import Verification, objection
 
 __all__ = [
-    "FINGERPRINT_PARAMETER",
     "GRAPH_FILE",
     "MAX_BATCH_SIZE",
     "TORCH_FILE",

@@ -23,6 +23,9 @@ class TensorSpec:
     dims: tuple[int | str, ...]
 
 
+FINGERPRINT_KEY = "sparsegate_fingerprint"
+"""Under which a graph's metadata and Triton's config say whose vectors they make."""
+
 INPUTS = (
     TensorSpec("input_ids", "int32", ("length",)),
     TensorSpec("attention_mask", "int32", ("length",)),

@@ -15,11 +15,10 @@ from sparsegate_server.errors import ModelSourceError
 from sparsegate_server.models import pbtxt
 from sparsegate_server.models.graph import DTYPES
 from sparsegate_server.models.pbtxt import Comment, Line, Message, Rows, Value, Word
-from sparsegate_server.models.signature import INPUTS, TensorSpec, outputs_of
+from sparsegate_server.models.signature import FINGERPRINT_KEY, INPUTS, TensorSpec, outputs_of
 from sparsegate_server.models.spec import ModelSpec
 
 MAX_BATCH_SIZE = 32
-FINGERPRINT_PARAMETER = "sparsegate_fingerprint"
 
 _QUEUE_SECONDS = 30
 _QUEUE_SIZE = 256
@@ -115,7 +114,7 @@ def config_of(spec: ModelSpec) -> TritonConfig:
         outputs=outputs_of(spec.identity, spec.output, spec.positions),
         queue=QueuePolicy(_QUEUE_SECONDS, _QUEUE_SIZE),
         instances=_GPU if on_gpu else _CPU,
-        parameters=(*_parameters(spec), (FINGERPRINT_PARAMETER, spec.fingerprint)),
+        parameters=(*_parameters(spec), (FINGERPRINT_KEY, spec.fingerprint)),
         warm_ups=() if spec.backend == "python" else tuple(_warm_ups(spec)),
         accelerator=_tensorrt(spec) if spec.backend == "tensorrt" else None,
     )

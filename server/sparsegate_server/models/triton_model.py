@@ -16,11 +16,12 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
 
 INPUTS = ("input_ids", "attention_mask")
+FINGERPRINT = "sparsegate_fingerprint"
 
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        """Loads `model.onnx` from beside this file.
+        """Loads `model.onnx` from beside this file, and refuses that of another model.
 
         The parameter `intra_op_threads` of config.pbtxt says how many threads one batch may use;
         with other work on the same cores, one is the fastest.
@@ -36,6 +37,13 @@ class TritonPythonModel:
             str(graph), options, providers=["CPUExecutionProvider"]
         )
         self.outputs = [output.name for output in self.session.get_outputs()]
+        expected = parameters.get(FINGERPRINT, {}).get("string_value", "")
+        found = self.session.get_modelmeta().custom_metadata_map.get(FINGERPRINT, "")
+        if expected and found != expected:
+            raise pb_utils.TritonModelException(
+                f"{graph} is the graph of a model with fingerprint {found or 'none'}, not "
+                f"{expected}: export the model again"
+            )
 
     def execute(self, requests: list[Any]) -> list[Any]:
         feeds = [

@@ -149,7 +149,7 @@ class _Graphs:
     def tested(self, spec: ModelSpec) -> OnnxGraph:
         """Of the spec's own name."""
         file = self._subject.repository / spec.name / GRAPH_FILE
-        return self._loaded(spec.name, False, lambda: file)
+        return self._loaded(spec.name, False, lambda: file, spec.fingerprint)
 
     def served(self, spec: ModelSpec) -> Run:
         """The same, by whatever runs it."""
@@ -160,10 +160,12 @@ class _Graphs:
         """The graph of the same checkpoint that would be served in float32 there."""
         return self._loaded(spec.name, True, lambda: self._export(spec, original))
 
-    def _loaded(self, name: str, exact: bool, file: Callable[[], Path]) -> OnnxGraph:
+    def _loaded(
+        self, name: str, exact: bool, file: Callable[[], Path], fingerprint: str = ""
+    ) -> OnnxGraph:
         key = (name, exact)
         if key not in self._made:
-            self._made[key] = OnnxGraph(file())
+            self._made[key] = OnnxGraph(file(), fingerprint=fingerprint)
         return self._made[key]
 
     def _export(self, spec: ModelSpec, original: Original) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.graphs import relabel
 
 from sparsegate_server import settings
 from sparsegate_server.errors import (
@@ -107,20 +109,34 @@ async def test_a_model_is_loaded_and_unloaded(model_repository: Path, spec: Mode
         await backend.load(spec)
 
 
-async def test_a_successor_keeps_what_it_shares(model_repository: Path, spec: ModelSpec) -> None:
-    backend = OnnxBackend(model_repository, [spec])
+async def test_a_successor_keeps_what_it_shares(
+    model_repository: Path, spec: ModelSpec, tmp_path: Path
+) -> None:
+    shutil.copytree(model_repository / spec.name, tmp_path / spec.name)
+    backend = OnnxBackend(tmp_path, [spec])
     first = await backend.infer(spec, batch())
     again = replace(spec, description="the same in other words")
     other = replace(spec, identity=replace(spec.identity, max_terms=8))
     await backend.load(again)
     await backend.unload(spec, successor=again)
     assert np.array_equal((await backend.infer(again, batch()))["values"], first["values"])
+    relabel(tmp_path / spec.name / "1/model.onnx", other.fingerprint)
     await backend.load(other)
     assert await backend.ready(again)
     await backend.unload(again, successor=other)
     assert not await backend.ready(again)
     assert await backend.ready(other)
     await backend.close()
+
+
+@pytest.mark.parametrize("whose", ["", "0123456789abcdef"])
+async def test_the_graph_of_another_model_is_refused(
+    model_repository: Path, spec: ModelSpec, tmp_path: Path, whose: str
+) -> None:
+    shutil.copytree(model_repository / spec.name, tmp_path / spec.name)
+    relabel(tmp_path / spec.name / "1/model.onnx", whose)
+    with pytest.raises(ModelSourceError, match=f"{whose or 'none'}, not {spec.fingerprint}"):
+        OnnxBackend(tmp_path, [spec])
 
 
 async def test_a_graph_that_cannot_be_loaded_changes_nothing(
