@@ -15,7 +15,7 @@ from sparsegate.cli.options import (
     CollectionName,
     Timeout,
 )
-from sparsegate.cli.output import complain, show, show_json
+from sparsegate.cli.output import answer, complain
 from sparsegate.cli.render import aliases_table
 from sparsegate.types import Alias
 
@@ -64,7 +64,4 @@ def list_all(
 
 
 def _show(aliases: list[Alias], as_json: bool) -> None:
-    if as_json:
-        show_json({"aliases": aliases})
-    else:
-        show(aliases_table(aliases))
+    answer({"aliases": aliases}, aliases_table(aliases), as_json=as_json)

@@ -18,7 +18,7 @@ from sparsegate.cli.options import (
     ModelName,
     Timeout,
 )
-from sparsegate.cli.output import complain, show, show_json
+from sparsegate.cli.output import answer, complain
 from sparsegate.cli.render import collection_table, collections_table
 from sparsegate.cli.tiers import Ladder
 from sparsegate.types import Collection
@@ -63,10 +63,8 @@ def list_all(
     with Client(address, timeout=timeout) as client:
         collections = client.list_collections()
         problems = client.collection_problems()
-    if as_json:
-        show_json({"collections": collections, "problems": problems})
-    else:
-        show(collections_table(collections))
+    every = {"collections": collections, "problems": problems}
+    answer(every, collections_table(collections), as_json=as_json)
     for collection in collections:
         if collection.problem:
             complain(f"{collection.name} has a problem: {collection.problem}")
@@ -113,14 +111,8 @@ def delete(
         typer.confirm(f"Delete {name} with all its documents?", abort=True, err=True)
     with Client(address, timeout=timeout) as client:
         client.delete_collection(name)
-    if as_json:
-        show_json({"deleted": name})
-    else:
-        show(f"Deleted {name}.")
+    answer({"deleted": name}, f"Deleted {name}.", as_json=as_json)
 
 
 def _show(collection: Collection, as_json: bool) -> None:
-    if as_json:
-        show_json(collection)
-    else:
-        show(collection_table(collection))
+    answer(collection, collection_table(collection), as_json=as_json)

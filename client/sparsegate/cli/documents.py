@@ -20,7 +20,7 @@ from sparsegate.cli.options import (
     Timeout,
     WithVector,
 )
-from sparsegate.cli.output import complain, show, show_json
+from sparsegate.cli.output import answer, complain, show, show_json
 from sparsegate.cli.render import documents_table
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of documents.")]
@@ -62,10 +62,8 @@ def delete(
     wanted, passing = parse_target(ids, id_type, filter)
     with Client(address, timeout=timeout) as client:
         result = client.delete(collection, wanted, filter=passing)
-    if as_json:
-        show_json(result)
-    else:
-        show(f"Deleted {result.deleted}{f' of {len(wanted)}' if wanted else ''}.")
+    told = f"Deleted {result.deleted}{f' of {len(wanted)}' if wanted else ''}."
+    answer(result, told, as_json=as_json)
 
 
 def count(
@@ -79,10 +77,7 @@ def count(
     passing = parse_filter(filter)
     with Client(address, timeout=timeout) as client:
         number = client.count(collection, filter=passing)
-    if as_json:
-        show_json({"count": number})
-    else:
-        show(str(number))
+    answer({"count": number}, str(number), as_json=as_json)
 
 
 def scroll(

@@ -16,7 +16,7 @@ from sparsegate.cli.options import (
     CollectionName,
     Timeout,
 )
-from sparsegate.cli.output import complain, show, show_json
+from sparsegate.cli.output import answer, complain
 from sparsegate.cli.render import indexes_table
 from sparsegate.types import PayloadIndex
 
@@ -79,7 +79,4 @@ def list_all(
 
 
 def _show(indexes: tuple[PayloadIndex, ...], as_json: bool) -> None:
-    if as_json:
-        show_json({"payload_indexes": indexes})
-    else:
-        show(indexes_table(indexes))
+    answer({"payload_indexes": indexes}, indexes_table(indexes), as_json=as_json)

@@ -18,7 +18,7 @@ from sparsegate.cli.options import (
     AsJson,
     Timeout,
 )
-from sparsegate.cli.output import cell, complain, show, show_json
+from sparsegate.cli.output import answer, cell, complain
 from sparsegate.cli.render import facts_table, make_table
 from sparsegate.types import LoadOutcome, Model
 
@@ -42,10 +42,7 @@ def list_all(
     """List all served models."""
     with Client(address, timeout=timeout) as client:
         models = client.list_models()
-    if as_json:
-        show_json({"models": models})
-    else:
-        show(models_table(models))
+    answer({"models": models}, models_table(models), as_json=as_json)
 
 
 @app.command("get")
@@ -58,10 +55,7 @@ def get(
     """Show a served model."""
     with Client(address, timeout=timeout) as client:
         model = client.get_model(name)
-    if as_json:
-        show_json(model)
-    else:
-        show(model_table(model))
+    answer(model, model_table(model), as_json=as_json)
 
 
 @app.command("load")
@@ -74,10 +68,8 @@ def load(
     """Serve a model of the gateway's repository, as its folder has it now."""
     with Client(address, timeout=timeout) as client:
         result = client.load_model(name)
-    if as_json:
-        show_json(result)
-    else:
-        show(model_table(result.model), _OUTCOMES[result.outcome].format(name))
+    told = _OUTCOMES[result.outcome].format(name)
+    answer(result, model_table(result.model), told, as_json=as_json)
     if result.collections:
         complain(
             f"texts are refused by {_named(result.collections, result.collection_count)}, with "
@@ -95,10 +87,7 @@ def unload(
     """Serve a model no more and free its memory. Its collections stay."""
     with Client(address, timeout=timeout) as client:
         result = client.unload_model(name)
-    if as_json:
-        show_json(result)
-    else:
-        show(f"{name} is served no more.")
+    answer(result, f"{name} is served no more.", as_json=as_json)
     if result.collections:
         complain(
             f"texts of {_named(result.collections, result.collection_count)} cannot be encoded "

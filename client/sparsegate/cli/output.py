@@ -32,6 +32,14 @@ def show_json(value: object) -> None:
     print(json.dumps(plain(value), ensure_ascii=False, indent=2))
 
 
+def answer(value: object, *renderables: RenderableType, as_json: bool) -> None:
+    """Prints what a command found: the value itself as JSON, or else the tables and text of it."""
+    if as_json:
+        show_json(value)
+    else:
+        show(*renderables)
+
+
 def complain(message: str) -> None:
     """Prints one line to stderr."""
     print(f"sparsegate: {' '.join(_printable(message).split())}", file=sys.stderr)

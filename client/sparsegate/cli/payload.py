@@ -18,7 +18,7 @@ from sparsegate.cli.options import (
     IdTypeOption,
     Timeout,
 )
-from sparsegate.cli.output import show, show_json
+from sparsegate.cli.output import answer
 from sparsegate.results import PayloadResult
 from sparsegate.types import DocumentId
 
@@ -79,7 +79,5 @@ def remove_fields(
 
 
 def _show(result: PayloadResult, ids: list[DocumentId] | None, as_json: bool) -> None:
-    if as_json:
-        show_json(result)
-    else:
-        show(f"Changed {result.affected}{f' of {len(set(ids))}' if ids else ''}.")
+    told = f"Changed {result.affected}{f' of {len(set(ids))}' if ids else ''}."
+    answer(result, told, as_json=as_json)

@@ -18,7 +18,7 @@ from sparsegate.cli.options import (
     CollectionName,
     Timeout,
 )
-from sparsegate.cli.output import show, show_json
+from sparsegate.cli.output import answer
 from sparsegate.cli.render import collection_table, snapshots_table
 from sparsegate.errors import NotFound
 from sparsegate.types import Snapshot
@@ -38,10 +38,7 @@ def create(
     """Take a snapshot, which the gateway keeps."""
     with Client(address) as client:
         snapshot = client.create_snapshot(collection, timeout=timeout)
-    if as_json:
-        show_json(snapshot)
-    else:
-        show(snapshots_table([snapshot]))
+    answer(snapshot, snapshots_table([snapshot]), as_json=as_json)
 
 
 @app.command("list")
@@ -54,10 +51,7 @@ def list_all(
     """List the snapshots of a collection, the newest first."""
     with Client(address, timeout=timeout) as client:
         snapshots = client.list_snapshots(collection)
-    if as_json:
-        show_json({"snapshots": snapshots})
-    else:
-        show(snapshots_table(snapshots))
+    answer({"snapshots": snapshots}, snapshots_table(snapshots), as_json=as_json)
 
 
 @app.command("download")
@@ -89,10 +83,8 @@ def download(
             )
         except OSError as error:
             raise typer.BadParameter(str(error), param_hint="FILE") from None
-    if as_json:
-        show_json({"file": str(target), "bytes": size})
-    else:
-        show(f"Wrote {size:,} bytes to {target}.")
+    told = f"Wrote {size:,} bytes to {target}."
+    answer({"file": str(target), "bytes": size}, told, as_json=as_json)
 
 
 def _target(file: Path | None, output: Path | None, snapshot: str) -> Path:
@@ -121,10 +113,7 @@ def delete(
         typer.confirm(f"Delete snapshot {snapshot} of {collection}?", abort=True, err=True)
     with Client(address, timeout=timeout) as client:
         client.delete_snapshot(collection, snapshot)
-    if as_json:
-        show_json({"deleted": snapshot})
-    else:
-        show(f"Deleted {snapshot}.")
+    answer({"deleted": snapshot}, f"Deleted {snapshot}.", as_json=as_json)
 
 
 @app.command("restore")
@@ -152,10 +141,7 @@ def restore(
     with Client(address) as client, transfer() as meter:
         source = archive or _kept(client, collection or "", snapshot)
         restored = client.restore_snapshot(name, source, on_progress=meter, timeout=timeout)
-    if as_json:
-        show_json(restored)
-    else:
-        show(collection_table(restored))
+    answer(restored, collection_table(restored), as_json=as_json)
 
 
 def _kept(client: Client, collection: str, name: str | None) -> Snapshot:

@@ -10,29 +10,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from sparsegate_server.errors import InvalidRequest, SparsegateError
-from sparsegate_server.filters import TEXT_FIELD, FieldKind, Filter
+from sparsegate_server.errors import SparsegateError
+from sparsegate_server.filters import FieldKind, Filter
 from sparsegate_server.index import kernels, recovery
 from sparsegate_server.index.archive import Archived, write_archive
 from sparsegate_server.index.background import Background
 from sparsegate_server.index.batch import Batch, Outcome, Search
 from sparsegate_server.index.efforts import Efforts
 from sparsegate_server.index.figures import Figures
-from sparsegate_server.index.filter import evaluate
 from sparsegate_server.index.filtering import Filtering
 from sparsegate_server.index.graves import Dropped, Graves
 from sparsegate_server.index.hydration import Hydration
 from sparsegate_server.index.index_files import IndexFiles
 from sparsegate_server.index.maintenance import Maintenance
 from sparsegate_server.index.reader import Reader
+from sparsegate_server.index.requests import Requests
 from sparsegate_server.index.scrub import Scrub
-from sparsegate_server.index.store.codec import write_payload
 from sparsegate_server.index.store.database import Store
 from sparsegate_server.index.tuning import Tuning
 from sparsegate_server.index.upkeep import Upkeep
 from sparsegate_server.index.values import Size
 from sparsegate_server.index.writer import Writer
-from sparsegate_server.index.writes import Step, Writes, digest_of, prepare
+from sparsegate_server.index.writes import Step, Writes
 from sparsegate_server.operations import (
     WHOLE,
     Calibration,
@@ -98,16 +97,17 @@ class Collection:
             vocabulary=self.parameters.vocabulary,
             pool=pool,
         )
-        self._writes = Writes(
+        writes = Writes(
             self._store,
             self._contents,
             filtering,
             hydration,
             most_payload_bytes=tuning.most_payload_bytes,
         )
+        self._requests = Requests(writes, self.parameters)
         self._graves = Graves(
             self._contents.published,
-            lambda numbers: self._writer.submit(self._writes.purge(numbers), grows=False),
+            lambda numbers: self._writer.submit(writes.purge(numbers), grows=False),
         )
         index = folder / recovery.INDEX
         self._scrub = Scrub(index, lambda: files.manifest, self._store)
@@ -181,14 +181,7 @@ class Collection:
             InvalidRequest: an id that is none.
             InvalidVector, UnknownTerm, InvalidDocument: a document that cannot be stored.
         """
-        prepared = prepare(
-            documents,
-            self.parameters.vocabulary,
-            keep_text=self.parameters.keep_text,
-            with_digest=bool(request_id),
-        )
-        step = self._writes.once(self._writes.upsert(prepared), request_id, prepared.digest)
-        return self._writer.submit(self._writes.in_stream(step, batch) if batch else step)
+        return self._writer.submit(self._requests.upsert(documents, request_id, batch))
 
     def submit_delete(self, target: Target, *, request_id: str = "") -> Future[WriteResult]:
         """Deletes documents; unknown ids are passed over.
@@ -197,9 +190,7 @@ class Collection:
             InvalidRequest: an id that is none.
             InvalidFilter: a filter that cannot be understood.
         """
-        _check(target)
-        step = self._writes.delete(target)
-        return self._submit(step, request_id, "delete", target, grows=False)
+        return self._writer.submit(self._requests.delete(target, request_id), grows=False)
 
     def submit_set_payload(
         self, target: Target, change: PayloadChange, *, request_id: str = ""
@@ -209,12 +200,7 @@ class Collection:
         Raises:
             InvalidRequest, InvalidFilter, InvalidDocument.
         """
-        _check(target)
-        step = self._writes.set_payload(target, change)
-        payload = write_payload(change.payload)
-        return self._submit(
-            step, request_id, "set_payload", target, change.mode, payload, change.keys
-        )
+        return self._writer.submit(self._requests.set_payload(target, change, request_id))
 
     def submit_create_index(self, field: str, kind: FieldKind) -> Future[WriteResult]:
         """Declares a payload index.
@@ -223,13 +209,11 @@ class Collection:
             InvalidFilter: not the path of a field. InvalidRequest: it has one of another kind, or
                 is a text that the collection does not keep.
         """
-        if field == TEXT_FIELD and not self.parameters.keep_text:
-            raise InvalidRequest("the collection keeps no texts to index", field="field")
-        return self._change_indexes(self._writes.create_index(field, kind))
+        return self._change_indexes(self._requests.create_index(field, kind))
 
     def submit_delete_index(self, field: str) -> Future[WriteResult]:
         """Raises InvalidFilter: not the path of a field."""
-        return self._change_indexes(self._writes.delete_index(field))
+        return self._change_indexes(self._requests.delete_index(field))
 
     def upsert(
         self,
@@ -376,12 +360,6 @@ class Collection:
         with self._archiving:
             return write_archive(self._store, path())
 
-    def _submit(
-        self, step: Step, request_id: str, *parts: object, grows: bool = True
-    ) -> Future[WriteResult]:
-        once = self._writes.once(step, request_id, digest_of(*parts))
-        return self._writer.submit(once, grows=grows)
-
     def _change_indexes(self, step: Step) -> Future[WriteResult]:
         changed = self._writer.submit(step, grows=False)
         changed.add_done_callback(lambda _: self._background.wake_merging())
@@ -404,11 +382,6 @@ class Collection:
         if self._background.damage:
             # The same error is raised again and again: without the frames that it met before.
             raise self._background.damage.with_traceback(None)
-
-
-def _check(target: Target) -> None:
-    if isinstance(target, Filter):
-        evaluate.check(target)
 
 
 def _calibration_of(store: Store) -> Calibration | None:

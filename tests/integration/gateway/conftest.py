@@ -15,6 +15,8 @@ from google.rpc.status_pb2 import Status
 from sparsegate.v1 import (
     collection_pb2,
     collection_pb2_grpc,
+    common_pb2,
+    document_pb2,
     document_pb2_grpc,
     encode_pb2_grpc,
     model_pb2_grpc,
@@ -82,6 +84,14 @@ def details(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, list[str
     return error.code(), reason, fields
 
 
+async def collect(
+    stream: AsyncIterator[document_pb2.UpsertStreamResponse],
+    into: list[document_pb2.UpsertStreamResponse],
+) -> None:
+    async for reply in stream:
+        into.append(reply)  # noqa: PERF401 - what came before an error must survive it
+
+
 def settings_for(repository: Path, **sections: object) -> settings.Settings:
     """Free ports; sections given here win."""
     return settings.load(
@@ -118,3 +128,14 @@ async def serving(repository: Path, **sections: object) -> AsyncIterator[Wire]:
 async def wire(model_repository: Path, data_folder: Path) -> AsyncIterator[Wire]:
     async with serving(model_repository) as wire:
         yield wire
+
+
+@pytest.fixture
+async def films(wire: Wire) -> Wire:
+    """With a collection of one document."""
+    await wire.create()
+    document = common_pb2.Document(id=common_pb2.DocumentId(number=1), text="a film about a band")
+    await wire.documents.Upsert(
+        document_pb2.UpsertRequest(collection="films", documents=[document])
+    )
+    return wire

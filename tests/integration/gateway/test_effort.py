@@ -10,7 +10,7 @@ import grpc
 import pytest
 from tests.golden import FILMS
 from tests.integration.gateway.conftest import Wire, details, read, serving
-from tests.integration.gateway.test_services import ID, QUESTION, load_movies
+from tests.integration.gateway.movies import ID, QUESTION, load_movies
 
 from sparsegate.v1 import collection_pb2, common_pb2, effort_pb2, search_pb2
 

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from tests.golden import FILMS
 from tests.integration.gateway.conftest import Wire, details, serving
-from tests.integration.gateway.test_services import ID, QUESTION, load_movies
+from tests.integration.gateway.movies import ID, QUESTION, load_movies
 
 from sparsegate import filters as words
 from sparsegate._filters import write_filter

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.integration.gateway.conftest import Wire, details, serving
-from tests.integration.gateway.test_services import ID, QUESTION, load_movies
+from tests.integration.gateway.movies import ID, QUESTION, load_movies
 
 from sparsegate import filters as words
 from sparsegate._filters import write_filter

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.gateway.conftest import Wire, serving
-from tests.integration.gateway.test_services import ID, QUESTION, load_movies
+from tests.integration.gateway.movies import ID, QUESTION, load_movies
 
 from sparsegate.v1 import common_pb2, document_pb2, encode_pb2, search_pb2
 from sparsegate_server.models.execution import Execution

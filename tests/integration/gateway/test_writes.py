@@ -8,8 +8,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.integration.gateway.conftest import Wire, details, serving
-from tests.integration.gateway.test_services import ID, collect
+from tests.integration.gateway.conftest import Wire, collect, details, serving
+from tests.integration.gateway.movies import ID
 
 import sparsegate
 from sparsegate import Document, SparseVector

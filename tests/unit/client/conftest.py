@@ -33,7 +33,7 @@ class FakeGateway(DocumentServiceServicer):
         count: answers `Count`, as does `upsert` for `Upsert` and for each batch of a stream.
         calls: requests that arrived, retries included.
         metadata: headers of the last call.
-        health: answers of the health check, the last one for ever.
+        health: answers of the health check, the last one for ever; a code is a refusal.
         streams_open: streams that have not ended.
         ends_after: batches after which a stream ends by itself.
         batches: stream and number of each batch that arrived.
@@ -45,7 +45,7 @@ class FakeGateway(DocumentServiceServicer):
         self.address = ""
         self.calls = 0
         self.metadata: dict[str, Any] = {}
-        self.health = [SERVING]
+        self.health: list[bytes | grpc.StatusCode] = [SERVING]
         self.streams_open = 0
         self.ends_after = 1000
         self.batches: list[tuple[str, int]] = []
@@ -111,8 +111,11 @@ class FakeGateway(DocumentServiceServicer):
             page.next_after.number = ids[-1]
         return page
 
-    def check_health(self, _request: bytes, _context: Any) -> bytes:
-        return self.health.pop(0) if len(self.health) > 1 else self.health[0]
+    def check_health(self, _request: bytes, context: Any) -> bytes:
+        answer = self.health.pop(0) if len(self.health) > 1 else self.health[0]
+        if isinstance(answer, grpc.StatusCode):
+            context.abort(answer, "not now")
+        return answer
 
 
 def applied(request: pb.UpsertRequest) -> pb.UpsertResponse:

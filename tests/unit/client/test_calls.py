@@ -194,10 +194,24 @@ async def test_wait_ready_waits_until_the_gateway_serves(client: Any, gateway: A
     assert len(gateway.health) == 1
 
 
-async def test_wait_ready_gives_up(client: Any, gateway: Any) -> None:
-    gateway.health = [NOT_SERVING]
-    with pytest.raises(sparsegate.DeadlineExceeded):
+async def test_wait_ready_waits_while_a_proxy_finds_nobody(client: Any, gateway: Any) -> None:
+    """Longer than a call that is sent again: that gives up after five attempts."""
+    gateway.health = [grpc.StatusCode.UNAVAILABLE] * 6 + gateway.health
+    await client.wait_ready(60)
+    assert len(gateway.health) == 1
+
+
+@pytest.mark.parametrize("answer", [NOT_SERVING, grpc.StatusCode.UNAVAILABLE])
+async def test_wait_ready_gives_up(client: Any, gateway: Any, answer: object) -> None:
+    gateway.health = [answer]
+    with pytest.raises(sparsegate.DeadlineExceeded, match=r"not ready within 0.2 s: check"):
         await client.wait_ready(0.2)
+
+
+async def test_wait_ready_does_not_wait_for_what_is_no_gateway(client: Any, gateway: Any) -> None:
+    gateway.health = [grpc.StatusCode.UNIMPLEMENTED]
+    with pytest.raises(sparsegate.errors.Unimplemented):
+        await client.wait_ready(60)
 
 
 @pytest.mark.parametrize(

@@ -11,24 +11,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from sparsegate_server.errors import ModelSourceError
-from sparsegate_server.inference.base import TokenBatch
 from sparsegate_server.inference.onnx import OnnxGraph
 from sparsegate_server.models.checkpoint import Checkpoint
 from sparsegate_server.models.export import export_graph, identity_of
 from sparsegate_server.models.spec import ModelIdentity, Output
 
 from . import bert_oracle
-
-TEXTS = [[2, 7, 9, 3], [2, 3], [2, 11, 12, 13, 14, 15, 16, 17, 18, 19, 3]]
-
-
-def batch(texts: list[list[int]], length: int = 16) -> TokenBatch:
-    ids = np.zeros((len(texts), length), np.int32)
-    mask = np.zeros_like(ids)
-    for at, text in enumerate(texts):
-        ids[at, : len(text)] = text
-        mask[at, : len(text)] = 1
-    return TokenBatch(ids, mask)
+from .formulas import TEXTS, batch
 
 
 def run(

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from sparsegate_server.encoders.sparsify import Row, rows
 from sparsegate_server.errors import InferenceFailed
-from sparsegate_server.inference.base import TokenBatch
 from sparsegate_server.inference.onnx import OnnxGraph
 from sparsegate_server.models.checkpoint import Checkpoint
 from sparsegate_server.models.export import export_graph, identity_of
@@ -20,31 +18,10 @@ from sparsegate_server.models.recipe import Recipe
 from sparsegate_server.models.spec import Activation, ModelSpec, Output, Pooling, Precision
 
 from . import bert_oracle
+from .formulas import ACTIVATIONS, OUTPUTS, POOLINGS, SPECIALS, TEXTS, batch, dense, token_weights
 
-TEXTS = [[2, 7, 9, 3], [2, 3], [2, 11, 12, 13, 14, 15, 16, 17, 18, 19, 3]]
-POOLINGS: tuple[Pooling, ...] = ("max", "sum")
-ACTIVATIONS: tuple[Activation, ...] = ("log1p", "log1p-twice")
-OUTPUTS: tuple[Output, ...] = ("terms", "pooled", "logits")
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.01, "int8": 0.06}
 """Of a token's weight; a sum over tokens may be off by as much for each."""
-SPECIALS = (0, 1, 2, 3, 4)
-
-
-def batch(texts: list[list[int]], length: int = 16) -> TokenBatch:
-    ids = np.zeros((len(texts), length), np.int32)
-    mask = np.zeros_like(ids)
-    for at, text in enumerate(texts):
-        ids[at, : len(text)] = text
-        mask[at, : len(text)] = 1
-    return TokenBatch(ids, mask)
-
-
-def token_weights(
-    checkpoint: Checkpoint, text: list[int], activation: Activation
-) -> NDArray[np.float64]:
-    """float64 [tokens, vocabulary]."""
-    weights = np.log1p(np.maximum(bert_oracle.logits(checkpoint, text), 0))
-    return np.log1p(weights) if activation == "log1p-twice" else weights
 
 
 def run(
@@ -69,12 +46,6 @@ def run(
     )
     tokens = batch(texts)
     return rows(spec, OnnxGraph(file).run(tokens), tokens.attention_mask)
-
-
-def dense(row: Row, vocabulary: int = 50) -> NDArray[np.float64]:
-    weights = np.zeros(vocabulary)
-    weights[row.vector.indices] = row.vector.values
-    return weights
 
 
 @pytest.mark.parametrize(
