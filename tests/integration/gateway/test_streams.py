@@ -56,7 +56,7 @@ async def test_a_fast_client_is_held_back(wire: Wire) -> None:
     ahead: list[int] = []
 
     async def batches() -> AsyncIterator[document_pb2.UpsertStreamRequest]:
-        for sent in range(1, 17):
+        for sent in range(1, 25):
             # What has been applied is what the gateway says: replies may lie here unread.
             ahead.append(sent - wire.gateway._index.counts("films").sequence)
             # Some take the model's time, the others fill the wire.
@@ -74,6 +74,7 @@ async def test_a_fast_client_is_held_back(wire: Wire) -> None:
             )
 
     replies = [reply async for reply in wire.documents.UpsertStream(batches())]
-    assert len(replies) == 16
-    # gRPC's windows on both sides hold a few batches of 8 MB; without them all would be under way.
-    assert max(ahead) <= 8
+    assert len(replies) == 24
+    # gRPC's windows on both sides hold a few batches of 8 MB; without them nearly all would be under
+    # way. On a machine that was busy with something else, ten were.
+    assert max(ahead) <= 12
