@@ -14,7 +14,7 @@ from sparsegate import _requests
 from sparsegate._channel import channel_options
 from sparsegate._runtime_sync import Channel, UnaryUnaryMultiCallable, open_channel, sleep
 from sparsegate._status import error_from_call
-from sparsegate.errors import DeadlineExceeded
+from sparsegate.errors import DeadlineExceeded, Unavailable
 from sparsegate.types import CallOptions
 from sparsegate.v1.collection_pb2_grpc import CollectionServiceStub
 from sparsegate.v1.document_pb2_grpc import DocumentServiceStub
@@ -91,6 +91,7 @@ class Connection:
 
         Raises:
             DeadlineExceeded: it did not within `timeout` seconds.
+            SparsegateError: who answers is not a gateway, or refuses the caller.
         """
         check: UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
             _HEALTH_CHECK, request_serializer=None, response_deserializer=None
@@ -101,9 +102,15 @@ class Connection:
                 if check(_WHOLE_SERVER, timeout=remaining, wait_for_ready=True) == _SERVING:
                     return
             except grpc.RpcError as error:
-                raise error_from_call(error) from error
+                cause = error_from_call(error)
+                # A proxy may say so for as long as the gateway behind it starts.
+                if not isinstance(cause, (DeadlineExceeded, Unavailable)):
+                    raise cause from error
             sleep(0.05)
-        raise DeadlineExceeded(f"the gateway was not ready within {timeout:g} s")
+        raise DeadlineExceeded(
+            f"the gateway was not ready within {timeout:g} s: check that it runs at this address, "
+            "and what its log says of its models"
+        )
 
     def _call(
         self,

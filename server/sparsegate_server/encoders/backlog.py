@@ -16,6 +16,9 @@ from sparsegate_server.encoders.batching import BatchRules, ServedGraph
 QUANTUM = 512
 """Tokens of one request that may go before the next one of the same client."""
 
+SLACK = 64
+"""Of those who have left a group, so many are not worth clearing away."""
+
 
 @dataclass(slots=True, eq=False)
 class Item:
@@ -52,7 +55,8 @@ class Item:
 
 @dataclass(slots=True)
 class _Group:
-    """Items of one graph and one padded length, by tag. Who has left is passed over in its turn."""
+    """Items of one graph and one padded length, by tag. Who has left is passed over in its turn, or
+    cleared away with others when they are the most."""
 
     heap: list[Item] = field(default_factory=list)
     live: int = 0
@@ -66,6 +70,13 @@ class _Group:
         while not self.heap[0].waiting:
             heapq.heappop(self.heap)
         return self.heap[0]
+
+    def left(self) -> None:
+        """One that is in here waits no more."""
+        self.live -= 1
+        if len(self.heap) > 2 * self.live + SLACK:
+            self.heap = [item for item in self.heap if item.waiting]
+            heapq.heapify(self.heap)
 
     def pop(self, most: int) -> list[Item]:
         """The first ones, up to one that travels alone."""
@@ -128,7 +139,7 @@ class Backlog:
             if item.waiting:
                 item.waiting = False
                 self.tokens -= item.tokens
-                self._group(item).live -= 1
+                self._group(item).left()
                 self._forget(item)
 
     def part(self, items: Iterable[Item]) -> None:

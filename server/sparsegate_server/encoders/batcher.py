@@ -110,7 +110,7 @@ class Batcher:
 
         Raises:
             Overloaded: too much waits already; nothing was queued. `retry_after` estimates when
-                the lane will be empty.
+                the lane will be empty, and is None where these texts alone are too much.
             DeadlineExceeded: the caller's deadline passed, or a batch could not have met it.
             InferenceUnavailable, ModelNotFound and the like, as the backend does.
         """
@@ -148,13 +148,21 @@ class Batcher:
             self._dropped(lane, "deadline", request)
             raise DeadlineExceeded("the deadline passed before the text came to inference")
         waiting = lane.backlog.tokens
-        if waiting + sum(item.tokens for item in request.items) > self._most:
-            self._dropped(lane, "overloaded", request)
-            usual = self._pace.usual(request.items[0].graph, waiting)
+        sent = sum(item.tokens for item in request.items)
+        if waiting + sent <= self._most:
+            return
+        self._dropped(lane, "overloaded", request)
+        if sent > self._most:
             raise Overloaded(
-                f"{waiting} tokens are waiting for inference: retry later or send less",
-                retry_after=max(_SHORTEST_RETRY, usual / self._allowed(lane)),
+                f"the texts have {sent} tokens together, more than the {self._most} that may wait "
+                "for inference (inference.max_waiting_tokens): send fewer at a time"
             )
+        usual = self._pace.usual(request.items[0].graph, waiting)
+        raise Overloaded(
+            f"{waiting} tokens are waiting for inference: retry later or send less",
+            # Bulk may have no place at all for the moment, but gets one soon.
+            retry_after=max(_SHORTEST_RETRY, usual / max(1, self._allowed(lane))),
+        )
 
     def _part_from(self, lane: _Lane, request: _Request) -> None:
         """Takes what is left of a request out of the queue, and ends batches that nobody wants."""
@@ -212,7 +220,8 @@ class Batcher:
         """The next batch without what cannot be in time; empty when nothing waits."""
         while items := lane.backlog.take():
             tokens = len(items) * _length(items)
-            back = _now() + self._pace.least(items[0].graph, tokens)
+            now = _now()
+            back = now + self._pace.least(items[0].graph, tokens, now)
             for request in {item.owner for item in items}:
                 deadline = request.caller.deadline
                 if deadline is not None and deadline < back and not request.over.is_set():
@@ -264,8 +273,9 @@ class Batcher:
             for item in items:
                 item.owner.fail(error)
         else:
-            seconds = _now() - began
-            self._pace.observe(items[0].graph, len(items) * _length(items), seconds)
+            ended = _now()
+            seconds = ended - began
+            self._pace.observe(items[0].graph, len(items) * _length(items), seconds, ended)
             for request in {item.owner for item in items}:
                 request.worked(began, seconds, len(items))
             for item, result in zip(items, results, strict=True):

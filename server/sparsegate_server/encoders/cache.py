@@ -28,7 +28,8 @@ class Key(NamedTuple):
     whose fingerprint stands for all of it.
 
     Attributes:
-        execution: precision and backend, which may differ within what the parity gate lets pass.
+        execution: precision and backend, which may differ within what the parity gate lets pass,
+            and whether the graph says where terms came from.
         text: exactly as it was sent.
     """
 
@@ -129,7 +130,8 @@ class CachingEncoder:
         return None if refused else found
 
     def _key(self, text: str) -> Key:
-        return Key(self.spec.fingerprint, f"{self.spec.precision} {self.spec.backend}", text)
+        spec = self.spec
+        return Key(spec.fingerprint, f"{spec.precision} {spec.backend} {spec.positions}", text)
 
 
 def _size(key: Key, encoding: Encoding) -> int:

@@ -165,14 +165,13 @@ class Circuit:
         """Asks for the model, and for a batch where there is one. Raises as `Endpoint.infer`."""
         until = self._loop.time() + PROBE_SECONDS
         try:
-            await self._asked(self._endpoint.check(self._spec, PROBE_SECONDS))
+            await self._check()
             if probe is not None:
                 left = until - self._loop.time()
                 await self._asked(self._endpoint.infer(self._spec, probe, left))
         except Overloaded:
             return  # It is there, and has its hands full.
         except DeadlineExceeded:
-            await self._endpoint.reconnect()
             raise hung(self._endpoint.url, PROBE_SECONDS) from None
         except SparsegateError:
             raise
@@ -180,6 +179,15 @@ class Circuit:
             # Whatever happened, this probe must not be the last one.
             logger.exception("unexpected error of a probe")
             raise away(self._endpoint.url, str(error)) from error
+
+    async def _check(self) -> None:
+        try:
+            await self._asked(self._endpoint.check(self._spec, PROBE_SECONDS))
+        except DeadlineExceeded:
+            # Nothing comes of this connection any more. Where only a batch gets no answer, it is
+            # the model that stands still, and the server's others go on working over it.
+            await self._endpoint.reconnect()
+            raise
 
     async def _asked(self, call: Awaitable[T]) -> T:
         """What a server had by order and has no more, it will have again."""

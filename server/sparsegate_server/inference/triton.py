@@ -64,6 +64,9 @@ class TritonBackend:
         self._balancer = Balancer(len(urls))
         self._circuits: dict[tuple[str, str], list[Circuit]] = {}
         self._ordered: set[str] = set()
+        # Who has begun to list the models may still ask for one that is gone: it must not be
+        # watched over again, for nobody would end that.
+        self._unloaded: set[tuple[str, str]] = set()
 
     async def infer(
         self, spec: ModelSpec, batch: TokenBatch, *, timeout: float | None = None
@@ -112,6 +115,7 @@ class TritonBackend:
             for graph in new:
                 await self._unload_everywhere(graph)
             raise
+        self._unloaded.difference_update(map(_key, _graphs(spec)))
 
     async def unload(self, spec: ModelSpec, *, successor: ModelSpec | None = None) -> None:
         """See `InferenceBackend.unload`. The servers keep what they had without an order of ours,
@@ -119,8 +123,10 @@ class TritonBackend:
         kept = successor.served_names if successor is not None else ()
         for graph in _graphs(spec):
             if graph.name not in kept:
+                self._unloaded.add(_key(graph))
                 await self._unload_everywhere(graph)
             elif successor is not None and successor.fingerprint != spec.fingerprint:
+                self._unloaded.add(_key(graph))
                 await self._forget(graph.name, spec.fingerprint)
 
     async def close(self) -> None:
@@ -161,6 +167,8 @@ class TritonBackend:
             await circuit.close()
 
     async def _any_ready(self, spec: ModelSpec) -> bool:
+        if _key(spec) in self._unloaded:
+            return False
         # A server that stands still takes seconds to be seen; the answer of another will do.
         looks = {circuit.look() for circuit in self._of(spec)}
         while looks:
@@ -170,8 +178,14 @@ class TritonBackend:
         return False
 
     def _of(self, spec: ModelSpec) -> list[Circuit]:
-        """The model's circuits, one for each server."""
-        key = spec.name, spec.fingerprint
+        """The model's circuits, one for each server.
+
+        Raises:
+            ModelNotFound: it has been unloaded.
+        """
+        key = _key(spec)
+        if key in self._unloaded:
+            raise ModelNotFound(f"model {spec.name!r} is not loaded", metadata={"model": spec.name})
         if key not in self._circuits:
             ordered = spec.name in self._ordered
             self._circuits[key] = [
@@ -191,6 +205,11 @@ class TritonBackend:
 def _graphs(spec: ModelSpec) -> list[ModelSpec]:
     """The spec of each graph of a model."""
     return [replace(spec, name=name) for name in spec.served_names]
+
+
+def _key(graph: ModelSpec) -> tuple[str, str]:
+    """What tells a graph from that of a model which had or will have the same name."""
+    return graph.name, graph.fingerprint
 
 
 def _usable(circuits: Sequence[Circuit]) -> set[int]:

@@ -10,10 +10,11 @@ from google.rpc.status_pb2 import Status
 from sparsegate_server.errors import InvalidRequest, SparsegateError, code_of
 
 DOMAIN = "sparsegate"
-MOST_VIOLATIONS = 8
+MOST_VIOLATIONS = 6
 LONGEST_FIELD = 200
 LONGEST_TEXT = 400
-"""Metadata past 8 KiB is dropped on the way, and the whole status with it."""
+"""Bytes of UTF-8. Past 8 KiB of metadata, in which the message comes once in plain and once in
+base64, the caller's gRPC may put an error of its own in the place of the status."""
 
 DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata that carries the Status; the name is gRPC's."""
@@ -45,7 +46,7 @@ def to_status(error: SparsegateError, request_id: str = "") -> Status:
                 error_details_pb2.BadRequest(
                     field_violations=[
                         error_details_pb2.BadRequest.FieldViolation(
-                            field=f[:LONGEST_FIELD], description=text[:LONGEST_TEXT]
+                            field=_cut(f, LONGEST_FIELD), description=_cut(text, LONGEST_TEXT)
                         )
                         for f, text in blamed[:MOST_VIOLATIONS]
                     ]
@@ -58,14 +59,23 @@ def to_status(error: SparsegateError, request_id: str = "") -> Status:
         details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
     if request_id:
         details.append(_pack(error_details_pb2.RequestInfo(request_id=request_id)))
-    return Status(code=int(code_of(error)), message=describe(error)[:LONGEST_TEXT], details=details)
+    return Status(code=int(code_of(error)), message=describe(error), details=details)
 
 
 def describe(error: SparsegateError) -> str:
-    """The message, naming the field where the text does not already begin with it."""
-    if error.field and not error.message.startswith(error.field):
-        return f"{error.field}: {error.message}"
-    return error.message
+    """The message, naming the field where the text does not already begin with it. Both are cut at
+    what a status may hold."""
+    field = _cut(error.field, LONGEST_FIELD)
+    told = error.message.removeprefix(error.field)
+    if error.field and told == error.message:
+        told = f": {told}"
+    return _cut(field + told, LONGEST_TEXT)
+
+
+def _cut(text: str, most: int) -> str:
+    """The beginning of a text that has too many bytes."""
+    encoded = text.encode()
+    return text if len(encoded) <= most else encoded[:most].decode(errors="ignore")
 
 
 def _pack(

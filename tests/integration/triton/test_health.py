@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sparsegate_server.rpc.server import ENCODE_SERVICE, SERVICES
 pytestmark = pytest.mark.usefixtures("can_run_triton")
 
 MODEL = "splade-tiny"
+PATIENCE = 30.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 VECTOR = SparseVector([7, 2000], [1.0, 0.5])
 
@@ -78,9 +78,7 @@ async def test_what_needs_no_model_serves_and_the_rest_comes_back_by_itself(
         server = TritonServer(model_repository, [MODEL], grpc_port=port)
         await asyncio.to_thread(server.start)
         try:
-            began = time.monotonic()
-            await client.wait_ready(5.0)
-            assert time.monotonic() - began < 5.0
+            await client.wait_ready(PATIENCE)
             assert await healthy(channel) == {*SERVICES, *needs_model}
             assert (await client.get_model(MODEL)).ready
             await client.search("films", "a movie about music")

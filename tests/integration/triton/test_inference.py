@@ -159,7 +159,8 @@ async def test_a_request_may_bring_its_own_time_for_the_queue(
     long = row(*range(2000, 2500), length=512)
     batch = TokenBatch(np.repeat(long.input_ids, 8, 0), np.repeat(long.attention_mask, 8, 0))
     busy = [asyncio.create_task(backend.infer(terms, batch)) for _ in range(6)]
-    await asyncio.sleep(0.1)
+    while not (_pending(server, terms.name) or any(t.done() for t in busy)):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
     inputs = []
     for name, array in (
         ("input_ids", row(2000).input_ids),
@@ -190,10 +191,19 @@ async def test_timings_are_told(chosen: Settings, terms: ModelSpec, backend: Tri
 
 
 def _executions(server: TritonServer, model: str) -> int:
-    """How many batches Triton has run, from its metrics."""
+    """How many batches Triton has run."""
+    return _metric(server, "nv_inference_exec_count", model)
+
+
+def _pending(server: TritonServer, model: str) -> int:
+    """How many requests wait in Triton's queue."""
+    return _metric(server, "nv_inference_pending_request_count", model)
+
+
+def _metric(server: TritonServer, name: str, model: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", server.ports.metrics, timeout=5)
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
     connection.close()
-    wanted = f'nv_inference_exec_count{{model="{model}",'
+    wanted = f'{name}{{model="{model}",'
     return sum(int(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(wanted))

@@ -17,7 +17,7 @@ from sparsegate_server.models.spec import ModelSpec
 from sparsegate_server.telemetry.metrics import Metrics
 
 MODEL = "splade-tiny"
-BACK_SECONDS = 5.0
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def shown(metrics: Metrics) -> dict[tuple[str, str], float]:
 
 
 async def becomes(metrics: Metrics, key: tuple[str, str], wanted: float) -> bool:
-    for _ in range(round(BACK_SECONDS / 0.05)):
+    for _ in range(round(PATIENCE / 0.05)):
         if shown(metrics)[key] == wanted:
             return True
         await asyncio.sleep(0.05)

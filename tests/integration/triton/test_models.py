@@ -283,8 +283,11 @@ async def test_a_server_that_takes_no_orders(
         with pytest.raises(ModelLoadFailed, match="--model-control-mode=explicit"):
             await backend.load(load_spec(own, "new"))
         await backend.unload(load_spec(own, "sums"))
-        assert await backend.ready(load_spec(own, "sums"))
+        assert not await backend.ready(load_spec(own, "sums"))
         await backend.close()
+        other = TritonBackend([server.url])
+        assert await other.ready(load_spec(own, "sums"))
+        await other.close()
 
 
 async def test_one_of_two_servers_is_enough(

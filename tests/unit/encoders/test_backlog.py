@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sparsegate_server.encoders.backlog import QUANTUM, Backlog, Item
+from sparsegate_server.encoders.backlog import QUANTUM, SLACK, Backlog, Item
 from sparsegate_server.encoders.batching import BatchRules, Outputs, ServedGraph
 from sparsegate_server.inference.base import TokenBatch
 from sparsegate_server.models.spec import ModelIdentity, ModelSpec
@@ -244,3 +245,19 @@ def test_what_left_is_not_in_the_batch(left: int) -> None:
     expected = {item for at, items in enumerate(requests) for item in items if at != left}
     assert set(backlog.take()) == expected
     assert backlog.tokens == 0
+
+
+def test_those_who_have_left_are_not_kept_for_the_sake_of_one_who_waits() -> None:
+    """However often somebody sends a thousand texts and goes."""
+    backlog = Backlog(BatchRules(4, 4096, step=0, overhead=0))
+    backlog.enter("patient", items_of([128]))
+    gone: list[weakref.ref[np.ndarray]] = []
+    for _ in range(5):
+        items = items_of([128] * 1000)
+        gone += [weakref.ref(item.ids) for item in items]
+        backlog.enter("restless", items)
+        backlog.leave("restless", items)
+        del items
+    assert sum(each() is not None for each in gone) <= SLACK + 2
+    assert backlog.tokens == 128
+    assert [len(backlog.take()), len(backlog.take())] == [1, 0]

@@ -123,6 +123,8 @@ async def test_models_that_differ_in_anything_share_nothing(
         replace(spec, identity=replace(spec.identity, max_terms=2)),
         replace(spec, identity=replace(spec.identity, threshold=0.6)),
         replace(spec, precision="int8"),
+        # The same vectors, but what was kept does not say where their terms came from.
+        replace(spec, positions=True),
     ]
     for count, each in enumerate(others, 1):
         await make_caching(cache=cache, spec=each).encode(["music film"], Mode.QUERY)

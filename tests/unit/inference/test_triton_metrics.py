@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
-from sparsegate_server.errors import InferenceUnavailable
+from sparsegate_server.errors import InferenceUnavailable, ModelNotFound
 from sparsegate_server.inference.base import TokenBatch
 from sparsegate_server.inference.circuit import _small
 from sparsegate_server.inference.triton import TritonBackend
@@ -43,4 +46,37 @@ async def test_each_server_of_each_model_has_a_breaker(spec: ModelSpec, batch: T
     assert [value(metrics, url, "other") for url in urls] == [None, None]
     await backend.unload(spec)
     assert [value(metrics, url, "m") for url in urls] == [None, None]
+    await backend.close()
+
+
+async def test_a_model_that_is_gone_is_watched_no_more_whoever_asks_for_it(
+    spec: ModelSpec, batch: TokenBatch
+) -> None:
+    """As a reply does that lists the models, and had begun to before."""
+    metrics = Metrics()
+    (port,) = free_ports(1)
+    url = f"127.0.0.1:{port}"
+    backend = TritonBackend([url], metrics=metrics)
+    assert not await backend.ready(spec)
+    assert value(metrics, url, "m") == 1
+    await backend.unload(spec)
+    before = asyncio.all_tasks()
+    assert not await backend.ready(spec)
+    with pytest.raises(ModelNotFound, match="not loaded"):
+        await backend.infer(spec, batch, timeout=5)
+    assert value(metrics, url, "m") is None
+    assert asyncio.all_tasks() == before
+    await backend.close()
+
+
+async def test_what_was_replaced_does_not_stand_for_its_successor(spec: ModelSpec) -> None:
+    metrics = Metrics()
+    (port,) = free_ports(1)
+    url = f"127.0.0.1:{port}"
+    backend = TritonBackend([url], metrics=metrics)
+    await backend.unload(
+        spec, successor=replace(spec, identity=replace(spec.identity, max_terms=7))
+    )
+    assert not await backend.ready(spec)
+    assert value(metrics, url, "m") is None
     await backend.close()
