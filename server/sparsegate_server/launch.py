@@ -114,7 +114,11 @@ class GatewayProcess:
         return code
 
     def __enter__(self) -> GatewayProcess:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -123,6 +127,9 @@ class GatewayProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self.stop()
         if self._data is not None:
             self._data.cleanup()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.e2e.conftest import COMMAND, Run, read
 from tests.golden import FILMS
+from tests.graphs import relabel
 
 from sparsegate_server.launch import GatewayProcess
 from sparsegate_server.models.spec import ModelSpec
@@ -311,6 +312,7 @@ def two_models(model_repository: Path, tmp_path: Path) -> Iterator[str]:
     spec = ModelSpec.from_json(described.read_text())
     narrow = replace(spec, name="narrow", identity=replace(spec.identity, max_terms=8))
     described.write_text(narrow.to_json())
+    relabel(described.parent / "1" / "model.onnx", narrow.fingerprint)
     models = {"repository": tmp_path / "models"}
     with GatewayProcess(models=models, inference={"backend": "onnx"}) as gateway:
         yield gateway.address

@@ -27,6 +27,10 @@ _SHORTEST_RETRY = 0.05
 _QUIET_SECONDS = 1.0
 """So long after the last query, bulk yields to nobody any more."""
 
+_OVERDUE_SECONDS, _OVERDUE_TIMES = 1.0, 8.0
+"""A batch that has been under way for so long, and for so many times what its like take, hangs: its
+model or its server does, and nobody else's batch shall wait for its place."""
+
 _LONGEST_PAUSE = 0.25
 """Seconds between two batches of bulk at most, whatever queries come."""
 
@@ -236,14 +240,27 @@ class Batcher:
         if lane is self._bulk:
             self._last_bulk = _now()
         batch = _Batch(items, _now())
+        usual = self._pace.usual(items[0].graph, len(items) * _length(items))
+        patience = max(_OVERDUE_SECONDS, _OVERDUE_TIMES * usual)
+        loop = asyncio.get_running_loop()
+        batch.overdue = loop.call_later(patience, self._give_place, lane, batch)
         for item in items:
             item.owner.batches.add(batch)
         batch.task = asyncio.create_task(self._run(lane, batch))
         # A task that is cancelled before it has begun runs no line of itself.
         batch.task.add_done_callback(lambda _: self._finished(lane, batch))
 
-    def _finished(self, lane: _Lane, batch: _Batch) -> None:
+    def _give_place(self, lane: _Lane, batch: _Batch) -> None:
+        """Gives the place of a batch that hangs to the next one; whoever waits for it goes on
+        waiting."""
+        batch.has_place = False
         lane.running -= 1
+        self._wake()
+
+    def _finished(self, lane: _Lane, batch: _Batch) -> None:
+        batch.overdue.cancel()
+        if batch.has_place:
+            lane.running -= 1
         for item in batch.items:
             item.owner.batches.discard(batch)
         if lane is self._bulk and self._disturbed(batch):
@@ -306,8 +323,15 @@ class _Lane:
 
 @dataclass(slots=True, eq=False)
 class _Batch:
+    """Attributes:
+    has_place: whether it counts as running in its lane.
+    overdue: takes the place away from it.
+    """
+
     items: list[Item]
     began: float
+    has_place: bool = True
+    overdue: asyncio.TimerHandle = field(init=False)
     task: asyncio.Task[None] = field(init=False)
 
 

@@ -56,7 +56,7 @@ class Metrics:
         )
         self.tokens = Counter(
             "sparsegate_tokens",
-            "Tokens read by models, special tokens included, padding not.",
+            "Tokens of texts that got a vector, from the cache too; special ones included.",
             ["model", "mode"],
             registry=self.registry,
         )

@@ -75,6 +75,6 @@ async def test_a_fast_client_is_held_back(wire: Wire) -> None:
 
     replies = [reply async for reply in wire.documents.UpsertStream(batches())]
     assert len(replies) == 24
-    # gRPC's windows on both sides hold a few batches of 8 MB; without them nearly all would be under
-    # way. On a machine that was busy with something else, ten were.
+    # gRPC's windows on both sides hold a few batches of 8 MB, on a busy machine up to ten; without
+    # them nearly all would be under way.
     assert max(ahead) <= 12

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from sparsegate_server.encoders import batcher
 from sparsegate_server.encoders.base import Caller, EncodeTimings
 from sparsegate_server.encoders.batching import ServedGraph
 from sparsegate_server.errors import Overloaded
@@ -120,3 +121,39 @@ async def test_padding_is_counted() -> None:
         count = s.metrics.registry.get_sample_value
         assert count("sparsegate_padded_tokens_total", {"model": "tiny"}) == 48
         assert count("sparsegate_inference_batch_size_sum", {"model": "tiny"}) == 3
+
+
+async def test_a_batch_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server may be gone, or its model stand still while others run."""
+    monkeypatch.setattr(batcher, "_OVERDUE_SECONDS", 0.1)
+    async with scene(queries=1) as s:
+        hanging = s.ask(1, urgent=True)
+        await settle()
+        other = s.ask(2, urgent=True)
+        await settle()
+        assert s.backend.contents == [[1]]
+        await s.backend.come([2])
+        monkeypatch.setattr(batcher, "_OVERDUE_SECONDS", 60.0)
+        await s.backend.let_all_go()
+        assert (await hanging, await other) == ([1], [2])
+        # A place that was given away does not come back twice.
+        s.ask(3, urgent=True)
+        await settle()
+        s.ask(4, urgent=True)
+        await settle()
+        assert s.backend.contents == [[1], [2], [3]]
+
+
+async def test_a_batch_of_a_slow_model_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "_OVERDUE_SECONDS", 0.05)
+    async with scene(queries=1, texts=1) as s:
+        s.ask(1, urgent=True)
+        await settle()
+        await asyncio.sleep(0.2)
+        await s.backend.let_all_go()
+        # As it has been seen to take a fifth of a second, it may take eight times that.
+        s.ask(2, urgent=True)
+        await settle()
+        s.ask(3, urgent=True)
+        await asyncio.sleep(0.2)
+        assert s.backend.contents == [[1], [2]]
