@@ -148,26 +148,29 @@ class Backlog:
             item.alone = True
             self._push(item)
 
-    def take(self) -> list[Item]:
+    def take(self, *, quiet: bool = False) -> list[Item]:
         """Removes and returns the next batch; empty when nothing waits.
 
         Its texts are of one graph; they are to be padded to the greatest `length` of them.
+
+        Args:
+            quiet: whether no query comes, so that it may be as large as the rules let it be then.
         """
         heads = [group.head() for groups in self._groups.values() for group in groups.values()]
         if not heads:
             return []
         head = min(heads)
         self._now = max(self._now, head.tag)
-        batch = [self._group(head).pop_one()] if head.alone else self._batch(head)
+        batch = [self._group(head).pop_one()] if head.alone else self._batch(head, quiet)
         self.tokens -= sum(item.tokens for item in batch)
         for item in batch:
             self._forget(item)
         return batch
 
-    def _batch(self, head: Item) -> list[Item]:
+    def _batch(self, head: Item, quiet: bool) -> list[Item]:
         groups = self._groups[head.graph]
-        length = self._joined_length(head, groups)
-        room = self._rules.capacity(head.graph.spec, length)
+        length = self._joined_length(head, groups, quiet)
+        room = self._rules.capacity(head.graph.spec, length, quiet=quiet)
         # The head's own group first, which is a shorter one when it joins a longer one.
         batch = groups[head.length].pop(room)
         if length > head.length:
@@ -177,10 +180,10 @@ class Backlog:
                 batch += groups[shorter].pop(room - len(batch))
         return batch
 
-    def _joined_length(self, head: Item, groups: dict[int, _Group]) -> int:
+    def _joined_length(self, head: Item, groups: dict[int, _Group], quiet: bool) -> int:
         """The head's own length, or the next longer one when its whole group may go there."""
         for length in sorted(each for each in groups if each > head.length):
-            room = self._rules.capacity(head.graph.spec, length)
+            room = self._rules.capacity(head.graph.spec, length, quiet=quiet)
             if self._may_join(groups[head.length], length - head.length, room - 1):
                 return length
         return head.length

@@ -222,7 +222,7 @@ class Batcher:
 
     def _next(self, lane: _Lane) -> list[Item]:
         """The next batch without what cannot be in time; empty when nothing waits."""
-        while items := lane.backlog.take():
+        while items := lane.backlog.take(quiet=self._quiet()):
             tokens = len(items) * _length(items)
             now = _now()
             back = now + self._pace.least(items[0].graph, tokens, now)

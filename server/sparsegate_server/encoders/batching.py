@@ -37,34 +37,50 @@ class BatchRules:
     """Attributes:
     max_texts: most texts of a batch.
     max_tokens: most padded tokens of a batch of more than one text.
-    step: texts are padded to multiples of so many tokens; 0 pads to the spec's few fixed lengths,
-        as a server wants that joins only equal shapes.
+    step: texts are padded to multiples of so many tokens where the graph runs on a processor, which
+        gains nothing from joining the batches of several gateways; 0 pads to the spec's few fixed
+        lengths, as a server wants that joins only equal shapes.
     overhead: what a batch costs besides its texts, in tokens. For less padding than that, the last
         few texts of one length travel with those of another.
-    gpu_tokens: as `max_tokens`, where the graph runs on a GPU; 0 for the same.
+    quiet_tokens: as `max_tokens`, while no query comes that would have to wait for the batch; 0 for
+        the same.
+    gpu_tokens: as both, where the graph runs on a GPU, as it never does in this process; 0 for the
+        same.
+    may_use_gpu: whether a graph for a GPU runs on one: then at the fixed lengths alone.
     """
 
     max_texts: int
     max_tokens: int
     step: int
     overhead: int
+    quiet_tokens: int = 0
     gpu_tokens: int = 0
+    may_use_gpu: bool = False
 
     def padded(self, spec: ModelSpec, tokens: int) -> int:
         """The length in tokens that a text is padded to."""
-        if self.step:
+        if self.step and not self._on_gpu(spec):
             return min(-(-tokens // self.step) * self.step, spec.identity.max_length)
         buckets = spec.length_buckets
         return buckets[bisect_left(buckets, tokens)]
 
-    def capacity(self, spec: ModelSpec, length: int) -> int:
-        """How many texts of a padded length one batch may hold, at least one."""
-        tokens = (spec.device == "gpu" and self.gpu_tokens) or self.max_tokens
+    def capacity(self, spec: ModelSpec, length: int, *, quiet: bool = False) -> int:
+        """How many texts of a padded length one batch may hold, at least one.
+
+        Args:
+            quiet: whether no query comes.
+        """
+        tokens = (quiet and self.quiet_tokens) or self.max_tokens
+        if self._on_gpu(spec):
+            tokens = self.gpu_tokens or tokens
         texts = min(self.max_texts, tokens // length)
         if spec.output == "logits":
             row = length * spec.identity.vocabulary_size * np.dtype(np.float32).itemsize
             texts = min(texts, LOGIT_BYTES_PER_BATCH // row)
         return max(1, texts)
+
+    def _on_gpu(self, spec: ModelSpec) -> bool:
+        return self.may_use_gpu and spec.device == "gpu"
 
 
 def pad(rows: Sequence[NDArray[np.int32]], length: int) -> TokenBatch:

@@ -93,10 +93,12 @@ async def first_tokens(outputs: Outputs, batch: TokenBatch) -> list[int]:
 class Scene:
     """One batcher before a backend that holds everything back."""
 
-    def __init__(self, places: Places, most: int = 10_000, texts: int = 4) -> None:
+    def __init__(
+        self, places: Places, most: int = 10_000, texts: int = 4, quiet_tokens: int = 0
+    ) -> None:
         self.backend = Held()
         self.metrics = Metrics()
-        rules = BatchRules(texts, 4096, step=0, overhead=0)
+        rules = BatchRules(texts, 4096, step=0, overhead=0, quiet_tokens=quiet_tokens)
         self.batcher = Batcher(self.backend, rules, rules, places, most, self.metrics)
         self.graph = ServedGraph(SPEC, first_tokens)
         self._tasks: list[asyncio.Task[list[object]]] = []

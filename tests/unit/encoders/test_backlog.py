@@ -235,6 +235,12 @@ def test_the_last_few_of_a_length_travel_with_a_longer_one() -> None:
     assert [[item.length for item in backlog.take()] for _ in range(2)] == [[32], [16, 16, 16]]
 
 
+def test_batches_are_larger_while_it_is_quiet() -> None:
+    backlog = Backlog(BatchRules(8, 64, 16, overhead=32, quiet_tokens=128))
+    backlog.enter("", items_of([16] * 20))
+    assert [len(backlog.take(quiet=quiet)) for quiet in (False, True, False, True)] == [4, 8, 4, 4]
+
+
 @pytest.mark.parametrize("left", [0, 1, 2])
 def test_what_left_is_not_in_the_batch(left: int) -> None:
     backlog = Backlog(BatchRules(8, 1024, 0, overhead=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,22 @@ def test_a_batch_is_as_large_as_all_bounds_allow(
 
     assert capacity == 1 or fits(capacity)
     assert not fits(capacity + 1)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_batch_may_be_larger_while_no_query_comes(spec: ModelSpec, quiet: bool) -> None:
+    rules = BatchRules(32, 512, 0, overhead=0, quiet_tokens=1024)
+    assert rules.capacity(spec, 128, quiet=quiet) == (8 if quiet else 4)
+    assert BatchRules(32, 512, 0, overhead=0).capacity(spec, 128, quiet=quiet) == 4
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_gpu_has_rules_of_its_own(spec: ModelSpec, may: bool) -> None:
+    rules = BatchRules(32, 512, 16, overhead=0, quiet_tokens=1024, gpu_tokens=2048, may_use_gpu=may)
+    gpu = replace(spec, device="gpu")
+    assert rules.capacity(gpu, 128, quiet=True) == (16 if may else 8)
+    assert rules.padded(gpu, 65) == (96 if may else 80)
+    assert (rules.capacity(spec, 128), rules.padded(spec, 65)) == (4, 80)
 
 
 def test_padding() -> None:

@@ -20,6 +20,18 @@ async def test_bulk_leaves_places_while_queries_come() -> None:
         assert s.backend.contents == [[100], [1], [2]]
 
 
+async def test_batches_of_bulk_are_smaller_while_queries_come() -> None:
+    async with scene(texts=100, quiet_tokens=8192) as s:
+        s.ask(*range(40), tokens=128)
+        await settle()
+        s.ask(100, urgent=True)
+        await settle()
+        s.ask(*range(40), tokens=128)
+        await s.backend.let_all_go()
+        await settle()
+        assert [len(batch.input_ids) for batch in s.backend.batches] == [40, 1, 32, 8]
+
+
 async def test_bulk_waits_for_queries_that_run_but_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
