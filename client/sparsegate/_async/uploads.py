@@ -32,8 +32,9 @@ class UploadCalls(Connection):
 
         The source is read only as fast as the gateway applies, a few batches ahead. `timeout` is
         the longest wait for the answer to one batch, not for the whole. Where the connection or the
-        gateway goes away, the upload connects again, for up to eight times and within that time,
-        and sends the batches without an answer once more; none is applied twice.
+        gateway goes away, or has too much to do and says when to come again, the upload connects
+        again, for up to eight times and within that time, and sends the batches without an answer
+        once more; none is applied twice.
 
         Args:
             collection: name of the collection.

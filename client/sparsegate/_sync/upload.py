@@ -23,6 +23,7 @@ from sparsegate._status import error_from_call
 from sparsegate.errors import (
     DeadlineExceeded,
     Internal,
+    ResourceExhausted,
     SparsegateError,
     Unavailable,
     UploadInterrupted,
@@ -149,13 +150,14 @@ class Upload:
                 )
             except grpc.RpcError as error:
                 cause = error_from_call(error)
-            if not isinstance(cause, Unavailable):
+            if not _passes(cause):
                 self._interrupt(cause)
             if not self._under_way:
                 return None  # every batch has its answer: the end is all that was missing
-            if not left or time.monotonic() + pause - began > self._patience:
+            wait = max(pause, cause.retry_after or 0.0)
+            if not left or time.monotonic() + wait - began > self._patience:
                 self._interrupt(cause)
-            sleep(pause)
+            sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE)
             self._reconnect()
         return None
@@ -178,3 +180,11 @@ class Upload:
     def _interrupt(self, cause: SparsegateError) -> NoReturn:
         cause.request_id = cause.request_id or self._request_id
         raise UploadInterrupted.of(cause, self._tally.summary()) from cause
+
+
+def _passes(cause: SparsegateError) -> bool:
+    """Whether the same batch may be taken later: the gateway was away, or had too much to do and
+    says when to come again. What is too much for it at any time bears no such hint."""
+    if isinstance(cause, ResourceExhausted):
+        return cause.retry_after is not None
+    return isinstance(cause, Unavailable)

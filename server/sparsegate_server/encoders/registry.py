@@ -56,7 +56,7 @@ _LOCAL_STEP = 8
 
 _TRITON_STEP = 16
 """The same of bulk for Triton on a processor: half as far apart as the fixed lengths, for a
-twentieth less work. Queries keep to those, at which Triton joins the queries of several gateways."""
+twentieth less work. Queries keep to those, at which Triton joins what several gateways send."""
 
 _LOCAL_OVERHEAD = 64
 """What a batch costs besides its texts, in tokens: half a millisecond or two on a core."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 import sparsegate
 from sparsegate import Document, UploadInterrupted
@@ -286,6 +287,40 @@ async def test_an_upload_gives_up_in_the_end(
     assert caught.value.code == grpc.StatusCode.UNAVAILABLE
     assert caught.value.summary.acknowledged == 10
     assert gateway.calls >= 1 + 1 + RECONNECTS  # gRPC itself may have tried a few times more
+    assert await closed(gateway)
+
+
+def overloaded(gateway: Any, refuse: Any, calls: set[int], *details: Any) -> Any:
+    """An answer to batches that, at some calls, is that the gateway has too much to do."""
+
+    def upsert(request: pb.UpsertRequest, context: Any) -> pb.UpsertResponse:
+        if gateway.calls in calls:
+            refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "too much to do", *details)
+        return pb.UpsertResponse(applied=len(request.documents), sequence=gateway.calls)
+
+    return upsert
+
+
+async def test_an_upload_comes_again_when_an_overloaded_gateway_says(
+    client: Any, gateway: Any, refuse: Any, details: Any, hasty: None
+) -> None:
+    hint = details.RetryInfo(retry_delay=Duration(nanos=200_000_000))
+    gateway.upsert = overloaded(gateway, refuse, {2, 3}, hint)
+    began = time.monotonic()
+    summary = await client.upload("films", documents(50), batch_size=10)
+    assert (summary.acknowledged, summary.applied, summary.batches) == (50, 50, 5)
+    assert time.monotonic() - began >= 2 * 0.2
+    assert await closed(gateway)
+
+
+async def test_what_is_too_much_at_any_time_is_not_sent_again(
+    client: Any, gateway: Any, refuse: Any, hasty: None
+) -> None:
+    gateway.upsert = overloaded(gateway, refuse, {2})
+    with pytest.raises(UploadInterrupted, match="too much to do") as caught:
+        await client.upload("films", documents(50), batch_size=10)
+    assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert gateway.calls == 2
     assert await closed(gateway)
 
 
