@@ -80,11 +80,19 @@ def score_of(row: int, vectors: Vectors, spread: Spread) -> float:
     The product of two float32 is exact in float64, so that a fused multiplication could change no
     bit; terms that the query lacks would add zero and are passed over. The sum is zero if and only
     if no term is shared, even where it rounds to zero in float32.
+
+    Past the query's last term nothing is read: where several models share an index, most of a row
+    lies there.
     """
     total = 0.0
+    if not len(spread.terms):
+        return total
+    last = spread.terms[len(spread.terms) - 1]
     begin, end = vectors.indptr[row], vectors.indptr[row + 1]
     if len(spread.terms) <= _FEW_TERMS and _whole_strides(row, vectors):
         for first in range(begin, end, LANES):
+            if vectors.terms[first] > last:
+                break
             matches = _lanes_shared(first, end - first, vectors, spread.terms)
             while matches:
                 at = first + signed(lowest(matches))
@@ -92,6 +100,8 @@ def score_of(row: int, vectors: Vectors, spread: Spread) -> float:
                 total += spread.weights[vectors.terms[at]] * np.float64(vectors.weights[at])
         return total
     for first in range(begin, end, PIECE):
+        if vectors.terms[first] > last:
+            break
         for number in range(_places_shared(first, min(first + PIECE, end), vectors, spread)):
             at = spread.found[number]
             total += spread.weights[vectors.terms[at]] * np.float64(vectors.weights[at])
