@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from tests.graphs import relabel
 from typer.testing import CliRunner
 
 from sparsegate_server.cli.main import app
@@ -225,8 +226,12 @@ def test_what_cannot_be_recorded(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_graph_that_is_not_the_checkpoints_fails(cli: Cli, tmp_path: Path) -> None:
     assert cli.export("fp32").exit_code == 0
     other = export(checkpoint(tmp_path / "other", tied=False), tmp_path / "elsewhere")
-    graph = (tmp_path / "elsewhere" / other.name / GRAPH_FILE).read_bytes()
-    (cli.repository / "small" / GRAPH_FILE).write_bytes(graph)
+    own = ModelSpec.load(cli.repository / "small")
+    served = cli.repository / "small" / GRAPH_FILE
+    shutil.copy(tmp_path / "elsewhere" / other.name / GRAPH_FILE, served)
+    honest = message(cli("verify", "small", "--data", cli.text))
+    assert f"with fingerprint {other.fingerprint}, not {own.fingerprint}" in honest
+    relabel(served, own.fingerprint)
     file = tmp_path / "figures.json"
     refusal = message(cli("verify", "small", "--data", cli.text, "--json", file))
     assert "greatest difference of a weight" in refusal
@@ -238,7 +243,9 @@ def test_a_graph_that_does_not_run(cli: Cli, tmp_path: Path) -> None:
     assert cli.export("fp32").exit_code == 0
     bert_oracle.write_checkpoint(tmp_path / "fewer", vocabulary=20)
     export(Pulled("fewer", tmp_path / "fewer", ""), tmp_path / "elsewhere")
-    shutil.copy(tmp_path / "elsewhere" / "fewer" / GRAPH_FILE, cli.repository / "small" / "1")
+    served = cli.repository / "small" / GRAPH_FILE
+    shutil.copy(tmp_path / "elsewhere" / "fewer" / GRAPH_FILE, served)
+    relabel(served, ModelSpec.load(cli.repository / "small").fingerprint)
     refusal = message(cli("verify", "small", "--data", cli.text))
     assert "the graph of 'small' does not run" in refusal
     assert "run `sparsegate-server model export" in refusal
